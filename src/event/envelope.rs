@@ -1,0 +1,185 @@
+//! What is kept of one accepted event, and its bytes in the journal.
+//!
+//! Grammar of the attributes: `attribute*`, `attribute = tag u8, length u32 little-endian, bytes`.
+//! Unknown tags are skipped, so that a reader of this release reads what a later one adds.
+
+use bytes::{BufMut, Bytes};
+use bytestring::ByteString;
+
+/// One accepted event: CloudEvents attributes and the body, byte for byte.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// The provider's event id, else the body's SHA-256 in hex; equal on redelivery.
+    pub id: ByteString,
+    /// Name of the source in the configuration (not yet a URN).
+    pub source: ByteString,
+    /// `<provider>.<event type>`.
+    pub kind: ByteString,
+    /// The resource that the event is about.
+    pub subject: Option<ByteString>,
+    /// The provider's event time, else the time of receipt; RFC 3339, UTC.
+    pub time: ByteString,
+    /// The request's Content-Type.
+    pub content_type: Option<ByteString>,
+    /// Time of receipt; RFC 3339, UTC.
+    pub recorded_time: ByteString,
+    /// UUIDv7 of this acceptance.
+    pub delivery_id: ByteString,
+    /// Name of the provider.
+    pub provider: ByteString,
+    /// How authenticity was proved, e.g. `hmac-sha256`; `none` where it was not.
+    pub verification: ByteString,
+    /// SHA-256 of the body, lower-case hex.
+    pub body_sha256: ByteString,
+    /// Key of ordering and of FIFO groups.
+    pub partition_key: Option<ByteString>,
+    /// W3C trace context of the request.
+    pub traceparent: Option<ByteString>,
+    /// W3C trace state of the request.
+    pub tracestate: Option<ByteString>,
+    /// The sender's address.
+    pub client_ip: Option<ByteString>,
+    /// JSON object of the kept request headers, as text.
+    pub http_headers: Option<ByteString>,
+    /// Whether [`Self::body`] is one JSON value, so that it may stand in `data` as it is.
+    pub is_json: bool,
+    /// The body, after content decoding; otherwise byte for byte as sent.
+    pub body: Bytes,
+}
+
+/// An envelope at its place in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Position in the journal: rising, never reused, with gaps.
+    pub sequence: u64,
+    /// The event.
+    pub envelope: Envelope,
+}
+
+/// The attributes of a record cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("attributes are damaged")]
+pub struct Damaged;
+
+const IS_JSON: u8 = 32;
+
+macro_rules! attributes {
+    ($($tag:literal $field:ident $kind:ident),+ $(,)?) => {
+        impl Envelope {
+            /// Appends the attributes (not the body) to `out`.
+            pub fn encode(&self, out: &mut Vec<u8>) {
+                $(attributes!(@put out $tag self.$field, $kind);)+
+                if self.is_json {
+                    put(out, IS_JSON, &[]);
+                }
+            }
+
+            /// Reads what [`Self::encode`] wrote; shares the memory of `attributes` and `body`.
+            ///
+            /// # Errors
+            /// [`Damaged`] when lengths do not add up or text is not UTF-8.
+            pub fn decode(mut attributes: Bytes, body: Bytes) -> Result<Self, Damaged> {
+                let mut envelope = Self { body, ..Self::default() };
+                while !attributes.is_empty() {
+                    if attributes.len() < 5 {
+                        return Err(Damaged);
+                    }
+                    let tag = attributes[0];
+                    let length = u32::from_le_bytes([attributes[1], attributes[2], attributes[3], attributes[4]]) as usize;
+                    let _ = attributes.split_to(5);
+                    if attributes.len() < length {
+                        return Err(Damaged);
+                    }
+                    let value = attributes.split_to(length);
+                    match tag {
+                        $($tag => attributes!(@set envelope.$field, value, $kind),)+
+                        IS_JSON => envelope.is_json = true,
+                        _ => {}
+                    }
+                }
+                Ok(envelope)
+            }
+        }
+    };
+    (@put $out:ident $tag:literal $value:expr, text) => { put($out, $tag, $value.as_bytes()) };
+    (@put $out:ident $tag:literal $value:expr, maybe) => {
+        if let Some(value) = &$value {
+            put($out, $tag, value.as_bytes());
+        }
+    };
+    (@set $place:expr, $value:ident, text) => { $place = text($value)? };
+    (@set $place:expr, $value:ident, maybe) => { $place = Some(text($value)?) };
+}
+
+attributes! {
+    1 id text,
+    2 source text,
+    3 kind text,
+    4 subject maybe,
+    5 time text,
+    6 content_type maybe,
+    7 recorded_time text,
+    8 delivery_id text,
+    9 provider text,
+    10 verification text,
+    11 body_sha256 text,
+    12 partition_key maybe,
+    13 traceparent maybe,
+    14 tracestate maybe,
+    15 client_ip maybe,
+    16 http_headers maybe,
+}
+
+fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
+    out.put_u8(tag);
+    // Attributes come from a request head or from the configuration: far below 4 GiB.
+    out.put_u32_le(value.len() as u32);
+    out.put_slice(value);
+}
+
+fn text(value: Bytes) -> Result<ByteString, Damaged> {
+    ByteString::try_from(value).map_err(|_| Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Envelope {
+        Envelope {
+            id: "evt_1".into(),
+            source: "shop".into(),
+            kind: "shopify.orders/create".into(),
+            subject: Some("orders/1".into()),
+            content_type: Some("application/json".into()),
+            is_json: true,
+            body: Bytes::from_static(b"{\"a\": 1}"),
+            ..Envelope::default()
+        }
+    }
+
+    #[test]
+    fn an_envelope_comes_back_as_it_was() {
+        let mut out = Vec::new();
+        sample().encode(&mut out);
+        assert_eq!(Envelope::decode(out.into(), sample().body).unwrap(), sample());
+    }
+
+    #[test]
+    fn unknown_attributes_are_skipped() {
+        let mut out = Vec::new();
+        put(&mut out, 200, b"from a later release");
+        sample().encode(&mut out);
+        assert_eq!(Envelope::decode(out.into(), sample().body).unwrap(), sample());
+    }
+
+    #[test]
+    fn no_cut_of_the_attributes_panics() {
+        let mut out = Vec::new();
+        sample().encode(&mut out);
+        for cut in 0..out.len() {
+            let _ = Envelope::decode(Bytes::copy_from_slice(&out[..cut]), Bytes::new());
+        }
+        assert_eq!(Envelope::decode(Bytes::from_static(&[1, 9, 0, 0, 0, b'x']), Bytes::new()), Err(Damaged));
+    }
+}
