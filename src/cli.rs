@@ -1,3 +1,4 @@
 //! (being written)
 
 pub mod http;
+pub mod send;

@@ -43,7 +43,7 @@ pub enum Error {
 }
 
 /// A request without its origin.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outgoing {
     /// Method.
     pub method: Method,
@@ -203,16 +203,11 @@ impl Client {
     /// # Errors
     /// Any of [`Error`] but [`Error::Timeout`]: the caller bounds the wait.
     pub async fn open(&mut self, request: Outgoing) -> Result<Streaming<'_>, Error> {
+        self.ready().await?;
         // Taken out: whatever ends this call early, the next one starts with a new connection.
-        let mut live = match self.live.take() {
-            Some(live) => live,
-            None => self.connect().await?,
+        let Some(mut live) = self.live.take() else {
+            return Err(Error::Lost { address: self.address.clone(), why: "it closed at once".to_owned() });
         };
-        if Live::during(&mut live.driver, live.sender.ready()).await.is_err() {
-            live = self.connect().await?;
-            let ready = Live::during(&mut live.driver, live.sender.ready()).await;
-            ready.map_err(|why| self.lost(&why))?;
-        }
         let mut message = hyper::Request::new(Full::new(request.body));
         *message.method_mut() = request.method;
         *message.uri_mut() = request.target;
@@ -221,6 +216,23 @@ impl Client {
         let answer = Live::during(&mut live.driver, live.sender.send_request(message)).await;
         let (head, body) = answer.map_err(|why| self.lost(&why))?.into_parts();
         Ok(Streaming { status: head.status.as_u16(), headers: head.headers, body, live, client: self })
+    }
+
+    /// Returns once there is a connection that takes a request, an old or a new one.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] or [`Error::Lost`].
+    pub async fn ready(&mut self) -> Result<(), Error> {
+        if let Some(mut live) = self.live.take()
+            && Live::during(&mut live.driver, live.sender.ready()).await.is_ok()
+        {
+            self.live = Some(live);
+            return Ok(());
+        }
+        let mut live = self.connect().await?;
+        Live::during(&mut live.driver, live.sender.ready()).await.map_err(|why| self.lost(&why))?;
+        self.live = Some(live);
+        Ok(())
     }
 
     async fn connect(&self) -> Result<Live, Error> {

@@ -119,6 +119,9 @@ fn an_address_that_is_not_plain_http_is_refused_with_the_reason() {
 #[test]
 fn a_problem_document_is_summed_up_by_its_detail() {
     let answer = |body: &'static str| Answer { status: 401, headers: HeaderMap::new(), body: body.into() };
-    assert_eq!(answer(r#"{"title":"Unauthorized","detail":"the signature is wrong"}"#).summary(), "401 the signature is wrong");
+    assert_eq!(
+        answer(r#"{"title":"Unauthorized","detail":"the signature is wrong"}"#).summary(),
+        "401 the signature is wrong"
+    );
     assert_eq!(answer("no\n").summary(), "401 no");
 }
