@@ -1,1 +1,6 @@
 //! (being written)
+
+pub mod http;
+pub mod remote;
+pub mod send;
+pub mod tail;
