@@ -1,5 +1,6 @@
 //! (being written)
 
+pub mod check;
 pub mod http;
 pub mod remote;
 pub mod send;
