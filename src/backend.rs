@@ -78,6 +78,7 @@ use crate::event::{BackendName, Stored};
 
 backends! {
     Redis redis "redis",
+    RabbitMq rabbitmq "rabbitmq",
 }
 
 /// Who publishes: a backend may keep this journal's cursor beside its data.
