@@ -135,7 +135,10 @@ impl Source {
     /// Whether a request header is kept in the envelope: signatures and credentials never are.
     pub(super) fn keeps(&self, name: &str) -> bool {
         const NEVER: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-gitlab-token"];
-        let signature = self.provider.rule.signature_header().is_some_and(|header| header.eq_ignore_ascii_case(name));
+        let rule = &self.provider.rule;
+        let signature = name.contains("signature")
+            || name.contains("hmac")
+            || rule.signature_header().is_some_and(|header| header.eq_ignore_ascii_case(name));
         !signature && !NEVER.contains(&name) && self.headers.iter().any(|glob| glob.matches(name))
     }
 }
