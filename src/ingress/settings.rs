@@ -28,7 +28,7 @@ pub struct Server {
     /// Most connections open at once, over all workers.
     pub max_connections: usize,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
-    #[serde(deserialize_with = "units::list")]
+    #[serde(deserialize_with = "units::networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
@@ -52,11 +52,23 @@ impl Default for Server {
 
 /// When a source answers 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Ack {
     /// Once the event is on disk.
     #[default]
     Durable,
+}
+
+impl TryFrom<String> for Ack {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "durable" => Ok(Self::Durable),
+            "published" => Err("\"published\" is not supported by this version; \"durable\" is"),
+            _ => Err("is \"durable\" or nothing"),
+        }
+    }
 }
 
 /// `[sources.<name>]`: one sender, as the file has it; secrets are references still.
@@ -73,10 +85,10 @@ pub struct Source {
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
-    #[serde(default, deserialize_with = "optional_list")]
+    #[serde(default, deserialize_with = "units::optional_list")]
     pub backends: Option<Vec<BackendName>>,
     /// Networks that may send; empty: any.
-    #[serde(default, deserialize_with = "units::list")]
+    #[serde(default, deserialize_with = "units::networks")]
     pub allow_ips: Vec<IpNet>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
@@ -108,13 +120,4 @@ pub struct Source {
     pub verify: Option<toml::Table>,
     /// Where a `custom` source has its event id, type, time and subject.
     pub event: Option<toml::Table>,
-}
-
-fn optional_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    units::list(deserializer).map(Some)
 }

@@ -1,0 +1,78 @@
+//! `[sources.*]`, `[backends.*]` and `[[routes]]`: the sections that hold many of a kind.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use config::{Map, Value, ValueKind};
+
+use super::secrets::{resolve, resolve_strings};
+use super::section::{Collector, decode};
+use super::{Source, Vars};
+use crate::event::route::Route;
+use crate::event::{BackendName, SourceName};
+use crate::ingress::settings;
+
+/// A section of sections into its entries, by name; a name that cannot be one is a mistake.
+pub fn entries<N>(collect: &mut Collector, section: &str, value: Option<Value>) -> Vec<(N, Value)>
+where
+    N: FromStr<Err: Display> + Ord,
+{
+    let table = match value.map(|value| value.kind) {
+        Some(ValueKind::Table(table)) => table,
+        None | Some(ValueKind::Nil) => Map::new(),
+        Some(_) => {
+            collect.mistake(&[section], format!("must be sections [{section}.<name>]"));
+            Map::new()
+        }
+    };
+    let mut entries: Vec<(N, Value)> = Vec::new();
+    for (name, value) in table {
+        match name.parse::<N>() {
+            Ok(parsed) => entries.push((parsed, value)),
+            Err(error) => collect.mistake(&[section, &name], error.to_string()),
+        }
+    }
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries
+}
+
+/// Reads one source and its secrets; `None` where its settings cannot be read at all.
+pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Vars) -> Option<Source> {
+    let settings: settings::Source = collect.section(&["sources", name.as_str()], value, decode)?;
+    let mut secrets = Vec::new();
+    for (n, reference) in settings.secrets.iter().enumerate() {
+        match resolve(reference, vars) {
+            Ok(secret) => secrets.push(secret),
+            Err(what) => collect.mistake(&["sources", name.as_str(), "secrets", &n.to_string()], what),
+        }
+    }
+    let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
+    Some(Source { name, path, secrets, settings })
+}
+
+/// Reads one backend, after `env:` and `file:` in its strings are resolved.
+pub fn backend(collect: &mut Collector, name: &BackendName, mut value: Value, vars: &Vars) -> Option<Value> {
+    let mut wrong = Vec::new();
+    resolve_strings(&mut value, vars, &mut Vec::new(), &mut |path, what| wrong.push((path.to_vec(), what)));
+    let clean = wrong.is_empty();
+    for (inside, what) in wrong {
+        let inside = inside.iter().map(String::as_str);
+        let path: Vec<&str> = ["backends", name.as_str()].into_iter().chain(inside).collect();
+        collect.mistake(&path, what);
+    }
+    clean.then_some(value)
+}
+
+/// Reads all routes, each with its mistakes and its number.
+pub fn routes(collect: &mut Collector, value: Option<Value>) -> Vec<(usize, Route)> {
+    let items = match value.map(|value| value.kind) {
+        Some(ValueKind::Array(items)) => items,
+        None | Some(ValueKind::Nil) => Vec::new(),
+        Some(_) => {
+            collect.mistake(&["routes"], "must be a list: [[routes]]");
+            Vec::new()
+        }
+    };
+    let read = |(n, value): (usize, Value)| Some((n, collect.section(&["routes", &n.to_string()], value, decode)?));
+    items.into_iter().enumerate().filter_map(read).collect()
+}
