@@ -54,7 +54,7 @@ impl Dispatch {
     ///
     /// A backend that the journal does not know yet begins with the next event. A cursor of a backend that is not
     /// configured any more is dropped, since it would hold all later events back.
-    pub async fn start(options: &Options, backends: Vec<(BackendName, Box<dyn Backend>)>) -> Self {
+    pub async fn start(options: &Options, backends: Vec<(BackendName, Arc<dyn Backend>)>) -> Self {
         let known = options.journal.cursors();
         let tail = *options.journal.tail().borrow();
         for (name, cursor) in &known {

@@ -24,7 +24,7 @@ const SLACK: Duration = Duration::from_secs(2);
 /// Reads, publishes, decides, moves the cursor.
 pub struct Lane {
     status: Arc<Status>,
-    backend: Box<dyn Backend>,
+    backend: Arc<dyn Backend>,
     limits: Limits,
     journal: Journal,
     reader: Option<Reader>,
@@ -53,7 +53,7 @@ impl Lane {
     pub fn new(
         options: &Options,
         status: Arc<Status>,
-        backend: Box<dyn Backend>,
+        backend: Arc<dyn Backend>,
         cursor: Cursor,
         drain: CancellationToken,
     ) -> Self {
