@@ -21,14 +21,21 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 
 pub use refusal::Refusal;
 pub use server::{bind, serve};
-pub use source::{Outcome, Source};
+pub use source::{Figures, Outcome, Source};
 
+use crate::event::route::Routes;
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
+use crate::telemetry::Metrics;
 use crate::{catalogue, verify};
+
+/// How long a worker is given to write an answer to its socket when the process stops.
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -39,7 +46,11 @@ pub struct Ingress {
     body_timeout: Duration,
     ack_timeout: Duration,
     unknown: source::Figures,
+    routes: Routes,
+    unrouted: Counter,
     stopping: AtomicBool,
+    /// Requests between their head and their answer.
+    in_flight: watch::Sender<usize>,
 }
 
 /// What an accepted request is answered.
@@ -63,7 +74,7 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress for `sources`, whose paths differ.
-    pub fn new(server: &settings::Server, sources: Vec<Source>, journal: Journal, metrics: &crate::telemetry::Metrics) -> Self {
+    pub fn new(server: &settings::Server, sources: Vec<Source>, journal: Journal, routes: &Routes, metrics: &Metrics) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             journal,
@@ -72,13 +83,24 @@ impl Ingress {
             ack_timeout: server.ack_timeout,
             // No source can have this name: names begin with a letter or a digit.
             unknown: source::Figures::new(metrics, "_unknown"),
+            routes: routes.clone(),
+            unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
+            in_flight: watch::Sender::new(0),
         }
     }
 
     /// Refuses all requests from now on.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until every request is answered, and its answer is on its way.
+    pub async fn idle(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.in_flight.subscribe().wait_for(|&requests| requests == 0).await;
+        // A worker writes an answer out right after the handler returns it.
+        tokio::time::sleep(FLUSH).await;
     }
 
     /// Answers one request.
