@@ -124,6 +124,12 @@ impl Routes {
         self.backends.iter().filter(|backend| self.sends(backend, source, provider, kind)).cloned().collect()
     }
 
+    /// Whether events of `source` go to different backends by their type.
+    pub fn depends_on_type(&self, source: &str) -> bool {
+        let pinned = self.pinned.iter().any(|(name, _)| name.as_str() == source);
+        !pinned && self.routes.iter().any(|route| route.matching.kind.is_some())
+    }
+
     /// The backends that events of `source` can reach, whatever their type.
     pub fn reachable(&self, source: &str, provider: &str) -> Vec<BackendName> {
         if self.routes.is_empty() || self.pinned.iter().any(|(name, _)| name.as_str() == source) {
