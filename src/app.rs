@@ -80,7 +80,8 @@ impl Bridge {
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
-        let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics)).collect();
+        let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics));
+        let sources = sources.collect::<anyhow::Result<_>>()?;
         let ingress = Arc::new(Ingress::new(&config.server, sources, journal, &config.routes, &metrics));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
@@ -116,7 +117,8 @@ impl Bridge {
             joined(task).await;
         }
         let tail = *self.admin.journal.tail().borrow();
-        let left: Vec<_> = self.admin.dispatch.lanes().iter().map(|lane| format!("{} {}", lane.name, lane.backlog(tail))).collect();
+        let left: Vec<_> =
+            self.admin.dispatch.lanes().iter().map(|lane| format!("{} {}", lane.name, lane.backlog(tail))).collect();
         let journal = self.admin.journal.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || journal.close()).await {
             tracing::error!("closing the journal panicked: {error}");
@@ -157,16 +159,16 @@ fn view_source(source: &config::Source, config: &Config) -> SourceView {
     }
 }
 
-fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> ingress::Source {
+fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> anyhow::Result<ingress::Source> {
     let settings = &source.settings;
     let contract = &source.provider.contract;
     // The loader has checked the ranges.
     let status = |status: u16, otherwise| StatusCode::from_u16(status).unwrap_or(otherwise);
-    ingress::Source {
+    Ok(ingress::Source {
         name: source.name.clone(),
         path: source.path.clone(),
         provider: source.provider.clone(),
-        keys: source.keys.clone(),
+        keys: source.keys().with_context(|| format!("source {}", source.name))?,
         allow_ips: settings.allow_ips.clone(),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
@@ -175,5 +177,5 @@ fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> i
         public_url: settings.public_url.clone(),
         headers: settings.headers.clone(),
         figures: ingress::Figures::new(metrics, source.name.as_str()),
-    }
+    })
 }

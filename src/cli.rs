@@ -2,7 +2,6 @@
 
 pub mod check;
 pub mod http;
-pub mod providers;
 pub mod remote;
 pub mod send;
 mod serve;
@@ -59,13 +58,13 @@ enum Command {
     /// Run the bridge (also without a command)
     Serve,
     /// Check the configuration and say what each source and backend will do
-    Check(check::Args),
-    /// Sign requests as a source's provider would, and post them
-    Send(send::Args),
+    Check {
+        /// Also reach every backend, and say what would lose data there
+        #[arg(long)]
+        connect: bool,
+    },
     /// Follow accepted events, one CloudEvents object a line
     Tail(tail::Args),
-    /// List the known providers, or explain one
-    Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
         #[command(subcommand)]
@@ -100,17 +99,29 @@ pub fn run() -> ExitCode {
 pub struct Wrong(pub String);
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
-    // Lanes and clients; the ingress has threads of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let files = cli.files;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => runtime.block_on(serve::run(&files)),
-        Command::Check(args) => runtime.block_on(check::run(args, &files)),
-        Command::Send(args) => runtime.block_on(send::run(args, &files)),
-        Command::Tail(args) => runtime.block_on(tail::run(args)),
-        Command::Providers(args) => providers::run(args),
-        Command::Config { what: What::Default } => print(config::DEFAULT),
+        Command::Serve => runtime()?.block_on(serve::run(&files)),
+        Command::Check { connect } => check(connect, &files),
+        Command::Tail(args) => tail::run(&args),
+        Command::Config { what: What::Default } => print(check::default_config()),
     }
+}
+
+/// Threads of the lanes; the ingress and the journal have their own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+fn check(connect: bool, files: &Files) -> anyhow::Result<ExitCode> {
+    let config = files.load()?;
+    print(&check::describe(&config))?;
+    if !connect {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (findings, good) = runtime()?.block_on(check::lint(check::backends(&config)));
+    print(&findings)?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes `text` to standard output; a reader that went away is not an error.

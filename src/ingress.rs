@@ -15,14 +15,13 @@ mod source;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::watch;
 
 pub use refusal::Refusal;
 pub use server::{bind, serve};
@@ -36,6 +35,8 @@ use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
 const FLUSH: Duration = Duration::from_millis(50);
+/// How often a stop looks whether all requests are answered.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -50,7 +51,7 @@ pub struct Ingress {
     unrouted: Counter,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
-    in_flight: watch::Sender<usize>,
+    in_flight: AtomicUsize,
 }
 
 /// What an accepted request is answered.
@@ -61,6 +62,22 @@ enum Reply {
     Duplicate(String),
     /// The request was a challenge.
     Handshake(catalogue::Reply),
+}
+
+/// Counts a request until it is answered, or its sender went away.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Request headers as verification reads them.
@@ -74,7 +91,13 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress for `sources`, whose paths differ.
-    pub fn new(server: &settings::Server, sources: Vec<Source>, journal: Journal, routes: &Routes, metrics: &Metrics) -> Self {
+    pub fn new(
+        server: &settings::Server,
+        sources: Vec<Source>,
+        journal: Journal,
+        routes: &Routes,
+        metrics: &Metrics,
+    ) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             journal,
@@ -86,7 +109,7 @@ impl Ingress {
             routes: routes.clone(),
             unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
-            in_flight: watch::Sender::new(0),
+            in_flight: AtomicUsize::new(0),
         }
     }
 
@@ -97,8 +120,9 @@ impl Ingress {
 
     /// Waits until every request is answered, and its answer is on its way.
     pub async fn idle(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.in_flight.subscribe().wait_for(|&requests| requests == 0).await;
+        while self.in_flight.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
         // A worker writes an answer out right after the handler returns it.
         tokio::time::sleep(FLUSH).await;
     }
@@ -106,6 +130,7 @@ impl Ingress {
     /// Answers one request.
     async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let start = std::time::Instant::now();
+        let _in_flight = InFlight::new(&self.in_flight);
         let Some(source) = self.sources.get(request.path()) else {
             self.unknown.count(Outcome::Refused(Refusal::UnknownSource));
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
@@ -168,6 +193,10 @@ impl Ingress {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
+                let event = &sealed.envelope;
+                if self.routes.match_none(&event.source, &event.provider, &event.kind) {
+                    self.unrouted.inc();
+                }
                 Ok(Reply::Accepted(id))
             }
             Appended::Duplicate => Ok(Reply::Duplicate(id)),

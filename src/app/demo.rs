@@ -15,17 +15,17 @@ use crate::event::Secret;
 ///
 /// # Errors
 /// The file cannot be made or read.
-pub fn add(config: &mut Config) -> anyhow::Result<()> {
+pub fn add(config: &mut Config) -> io::Result<()> {
     let path = config.demo_secret_file();
     std::fs::create_dir_all(&config.journal.dir)?;
     if let Err(error) = make(&path)
         && error.kind() != io::ErrorKind::AlreadyExists
     {
-        return Err(error.into());
+        return Err(error);
     }
     let secret = secret(&path)?;
     for source in config.sources.iter_mut().filter(|source| source.name.as_str() == DEMO) {
-        source.keys = source.provider.rule.keys(std::slice::from_ref(&secret))?;
+        source.secrets = vec![secret.clone()];
     }
     Ok(())
 }
