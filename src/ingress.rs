@@ -46,7 +46,7 @@ pub struct Ingress {
     trusted_proxies: Vec<ipnet::IpNet>,
     body_timeout: Duration,
     ack_timeout: Duration,
-    unknown: source::Figures,
+    unknown: Counter,
     routes: Routes,
     unrouted: Counter,
     stopping: AtomicBool,
@@ -98,14 +98,15 @@ impl Ingress {
         routes: &Routes,
         metrics: &Metrics,
     ) -> Self {
+        // No source can have this name: names begin with a letter or a digit.
+        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             journal,
             trusted_proxies: server.trusted_proxies.clone(),
             body_timeout: server.body_timeout,
             ack_timeout: server.ack_timeout,
-            // No source can have this name: names begin with a letter or a digit.
-            unknown: source::Figures::new(metrics, "_unknown"),
+            unknown: metrics.requests.get_or_create(&unknown).clone(),
             routes: routes.clone(),
             unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
@@ -132,7 +133,7 @@ impl Ingress {
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
         let Some(source) = self.sources.get(request.path()) else {
-            self.unknown.count(Outcome::Refused(Refusal::UnknownSource));
+            self.unknown.inc();
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
         match self.receive(source, &request, payload).await {
