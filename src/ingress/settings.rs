@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, SecretRef, units};
+use crate::verify;
 
 /// `[server]`: the public ingress.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -28,7 +30,7 @@ pub struct Server {
     /// Most connections open at once, over all workers.
     pub max_connections: usize,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
-    #[serde(deserialize_with = "units::list")]
+    #[serde(deserialize_with = "units::networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
@@ -52,11 +54,23 @@ impl Default for Server {
 
 /// When a source answers 2xx.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum Ack {
     /// Once the event is on disk.
     #[default]
     Durable,
+}
+
+impl TryFrom<String> for Ack {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "durable" => Ok(Self::Durable),
+            "published" => Err("\"published\" is not supported by this version; \"durable\" is"),
+            _ => Err("is \"durable\" or nothing"),
+        }
+    }
 }
 
 /// `[sources.<name>]`: one sender, as the file has it; secrets are references still.
@@ -73,10 +87,10 @@ pub struct Source {
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
-    #[serde(default, deserialize_with = "optional_list")]
+    #[serde(default, deserialize_with = "units::optional_list")]
     pub backends: Option<Vec<BackendName>>,
     /// Networks that may send; empty: any.
-    #[serde(default, deserialize_with = "units::list")]
+    #[serde(default, deserialize_with = "units::networks")]
     pub allow_ips: Vec<IpNet>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
@@ -91,7 +105,7 @@ pub struct Source {
     pub success_status: Option<u16>,
     /// Status that makes the sender try again later, 400 to 599.
     pub busy_status: Option<u16>,
-    /// `body:/json/pointer` or `header:name`: key of ordering and of FIFO groups.
+    /// `body:/json/pointer`, `header:name` or another place of the request: key of ordering and of FIFO groups.
     pub partition_key: Option<String>,
     /// When the answer is given.
     #[serde(default)]
@@ -105,16 +119,7 @@ pub struct Source {
     #[serde(default)]
     pub insecure: bool,
     /// The signature of a `custom` source.
-    pub verify: Option<toml::Table>,
+    pub verify: Option<verify::Spec>,
     /// Where a `custom` source has its event id, type, time and subject.
-    pub event: Option<toml::Table>,
-}
-
-fn optional_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    units::list(deserializer).map(Some)
+    pub event: Option<EventSpec>,
 }
