@@ -119,6 +119,11 @@ impl Routes {
         self.routes.iter().any(|route| route.to.contains(backend) && route.matching.fits(source, provider, kind))
     }
 
+    /// Whether there are backends, and an event goes to none of them.
+    pub fn match_none(&self, source: &str, provider: &str, kind: &str) -> bool {
+        !self.backends.is_empty() && !self.backends.iter().any(|backend| self.sends(backend, source, provider, kind))
+    }
+
     /// The backends that an event goes to, in the configuration's order; none: it is kept in the journal only.
     pub fn destinations(&self, source: &str, provider: &str, kind: &str) -> Vec<BackendName> {
         self.backends.iter().filter(|backend| self.sends(backend, source, provider, kind)).cloned().collect()
