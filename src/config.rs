@@ -25,7 +25,7 @@ pub use mistake::{Errors, Mistake};
 
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
-use crate::{admin, ingress, journal};
+use crate::{admin, backend, ingress, journal};
 use layers::Layers;
 use mistake::did_you_mean;
 use section::{Collector, decode};
@@ -50,7 +50,7 @@ pub struct Config {
     /// `[sources.*]`, by name.
     pub sources: Vec<Source>,
     /// `[backends.*]`, by name.
-    pub backends: Vec<(BackendName, Value)>,
+    pub backends: Vec<(BackendName, backend::Settings)>,
     /// `[[routes]]`, and what the sources say about their backends.
     pub routes: Routes,
     /// Whether the source [`DEMO`] waits for its secret: no file was given, and nothing names one.

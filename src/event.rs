@@ -14,7 +14,7 @@ pub mod secret;
 pub mod units;
 
 pub use envelope::{Envelope, Stored};
-pub use names::{BackendName, SourceName};
+pub use names::{BackendName, ConsumerName, SourceName};
 pub use secret::{Secret, SecretRef};
 
 /// Request headers, as verification and extraction need them; names are compared without case.

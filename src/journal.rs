@@ -298,6 +298,11 @@ impl Journal {
         self.shared.state.subscribe()
     }
 
+    /// The time, Unix time, milliseconds.
+    pub fn now_ms(&self) -> u64 {
+        (self.shared.clock)()
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.shared.bytes()

@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use config::{Map, Value, ValueKind};
 
+use super::mistake::did_you_mean;
 use super::secrets::{resolve, resolve_strings};
 use super::section::{Collector, decode};
 use super::{Source, Vars};
+use crate::backend::{self, TYPES};
 use crate::event::route::Route;
 use crate::event::{BackendName, SourceName};
 use crate::ingress::settings;
@@ -50,17 +52,41 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     Some(Source { name, path, secrets, settings })
 }
 
-/// Reads one backend, after `env:` and `file:` in its strings are resolved.
-pub fn backend(collect: &mut Collector, name: &BackendName, mut value: Value, vars: &Vars) -> Option<Value> {
+/// Reads one backend by its `type`, after `env:` and `file:` in its strings are resolved.
+pub fn backend(
+    collect: &mut Collector,
+    name: &BackendName,
+    mut value: Value,
+    vars: &Vars,
+) -> Option<backend::Settings> {
+    let section = ["backends", name.as_str()];
     let mut wrong = Vec::new();
     resolve_strings(&mut value, vars, &mut Vec::new(), &mut |path, what| wrong.push((path.to_vec(), what)));
-    let clean = wrong.is_empty();
+    let complete = wrong.is_empty();
     for (inside, what) in wrong {
-        let inside = inside.iter().map(String::as_str);
-        let path: Vec<&str> = ["backends", name.as_str()].into_iter().chain(inside).collect();
+        let path: Vec<&str> = section.into_iter().chain(inside.iter().map(String::as_str)).collect();
         collect.mistake(&path, what);
     }
-    clean.then_some(value)
+    let kind = match &mut value.kind {
+        ValueKind::Table(table) => table.remove("type"),
+        _ => None,
+    };
+    let at = ["backends", name.as_str(), "type"];
+    let Some(kind) = kind.and_then(|kind| kind.into_string().ok()) else {
+        collect.mistake(&at, format!("missing: one of {}", TYPES.join(", ")));
+        return None;
+    };
+    if !TYPES.contains(&kind.as_str()) {
+        let near = did_you_mean(&kind, TYPES.iter().copied());
+        collect.mistake(&at, format!("`{kind}` is not one of {}{near}", TYPES.join(", ")));
+        return None;
+    }
+    let decode = |value| {
+        let mut track = serde_path_to_error::Track::new();
+        let result = backend::Settings::parse(&kind, serde_path_to_error::Deserializer::new(value, &mut track));
+        result.map_err(|error| serde_path_to_error::Error::new(track.path(), error))
+    };
+    collect.section(&section, value, decode).filter(|_| complete)
 }
 
 /// Reads all routes, each with its mistakes and its number.

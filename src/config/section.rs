@@ -70,38 +70,42 @@ impl Collector<'_> {
             // An empty section of a YAML file.
             value.kind = ValueKind::Table(config::Map::new());
         }
-        let (mut complete, mut touched): (bool, Vec<Vec<String>>) = (true, Vec::new());
+        let (mut filled, mut taken_out): (Vec<Vec<String>>, Vec<Vec<String>>) = Default::default();
         loop {
             let error = match decode(value.clone()) {
-                Ok(settings) => return complete.then_some(settings),
+                Ok(settings) => return filled.is_empty().then_some(settings),
                 Err(error) => error,
             };
             let mut inside = segments(error.path());
             let what = match root_cause(error.inner()) {
                 ConfigError::NotFound(field) => {
-                    complete = false;
                     inside.push(field.rsplit('.').next().unwrap_or(field).to_owned());
                     // A text in its place lets the reading come to the next key that is missing.
                     if !fill(&mut value, &inside) {
                         return None;
                     }
-                    if !touched.contains(&inside) {
-                        touched.push(inside.clone());
+                    filled.push(inside.clone());
+                    if !taken_out.contains(&inside) {
                         self.record(&[path.clone(), inside].concat(), "missing".to_owned());
                     }
                     continue;
                 }
                 cause => explain(cause, inside.last()),
             };
-            if touched.contains(&inside) {
+            if filled.iter().any(|path| path.starts_with(&inside)) {
+                // The text that was filled in is what is wrong now.
                 return None;
             }
-            self.record(&[path.clone(), inside.clone()].concat(), what);
+            let whole = [path.clone(), inside.clone()].concat();
+            // A reference that led nowhere is the mistake already.
+            if !self.mistakes.iter().any(|mistake| mistake.key == dotted(&whole)) {
+                self.record(&whole, what);
+            }
             while inside.last().is_some_and(|part| part.parse::<usize>().is_ok()) {
                 // Taking one item out would shift the numbers of the others.
                 inside.pop();
             }
-            touched.push(inside.clone());
+            taken_out.push(inside.clone());
             if inside.is_empty() || !take_out(&mut value, &inside) {
                 return None;
             }

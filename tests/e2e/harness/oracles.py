@@ -1,0 +1,83 @@
+"""The vendors' signers: a long-lived Node process for the npm SDKs, slack_sdk in this process.
+
+`sign` gives the headers that prove a body, as that vendor's own SDK makes them. Only the custom source
+has no vendor; its HMAC is made here.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from slack_sdk.signature import SignatureVerifier
+
+HERE = Path(__file__).resolve().parent.parent.parent / "oracles"
+
+
+class Oracles:
+    def __init__(self, node="node"):
+        self._lock = threading.Lock()
+        self._next = 0
+        self._node = subprocess.Popen(
+            [node, "signer.mjs"], cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def _ask(self, **request):
+        with self._lock:
+            self._next += 1
+            self._node.stdin.write(json.dumps({"id": self._next, **request}) + "\n")
+            self._node.stdin.flush()
+            line = self._node.stdout.readline()
+        assert line, f"signer.mjs ended with status {self._node.poll()}"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer
+
+    def sign(self, provider, secret, body, *, timestamp=None, message="msg_1", headers=None):
+        """The proving headers as a list of pairs; `timestamp` in Unix seconds, now if not given."""
+        timestamp = int(time.time()) if timestamp is None else timestamp
+        if provider == "slack":
+            return self._slack(secret, body, timestamp)
+        if provider == "custom":
+            return self._custom(secret, body, timestamp)
+        answer = self._ask(
+            op="sign",
+            provider=provider,
+            secret=secret,
+            body=base64.b64encode(body).decode(),
+            timestamp=timestamp,
+            message=message,
+            headers=headers or {},
+        )
+        return list(answer["headers"].items())
+
+    @staticmethod
+    def _slack(secret, body, timestamp):
+        verifier = SignatureVerifier(secret)
+        signature = verifier.generate_signature(timestamp=str(timestamp), body=body)
+        headers = {"X-Slack-Request-Timestamp": str(timestamp), "X-Slack-Signature": signature}
+        if abs(time.time() - timestamp) < 290:
+            assert verifier.is_valid_request(body, headers)
+        return list(headers.items())
+
+    @staticmethod
+    def _custom(secret, body, timestamp):
+        mac = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+        return [("X-Acme-Signature", f"t={timestamp},v1={mac}")]
+
+    def github_examples(self):
+        """Every payload of @octokit/webhooks-examples: pairs of event name and JSON bytes."""
+        answer = self._ask(op="examples")
+        return [(example["event"], base64.b64decode(example["body"])) for example in answer["examples"]]
+
+    def close(self):
+        self._node.stdin.close()
+        try:
+            self._node.wait(10)
+        except subprocess.TimeoutExpired:
+            self._node.kill()
+            self._node.wait()
