@@ -63,7 +63,12 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress for `sources`, whose paths differ.
-    pub fn new(server: &settings::Server, sources: Vec<Source>, journal: Journal, metrics: &crate::telemetry::Metrics) -> Self {
+    pub fn new(
+        server: &settings::Server,
+        sources: Vec<Source>,
+        journal: Journal,
+        metrics: &crate::telemetry::Metrics,
+    ) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             journal,

@@ -15,7 +15,8 @@ use crate::journal::Cursor;
 const PREFIX: &str = "consumer:";
 
 fn cursor_name(name: &str) -> Result<String, Problem> {
-    let name: ConsumerName = name.parse().map_err(|error: crate::event::names::BadName| Problem::Invalid(error.to_string()))?;
+    let name: ConsumerName =
+        name.parse().map_err(|error: crate::event::names::BadName| Problem::Invalid(error.to_string()))?;
     Ok(format!("{PREFIX}{name}"))
 }
 
@@ -31,7 +32,11 @@ pub async fn list(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 /// The events behind a consumer's cursor; from the oldest one where it has none yet.
-pub async fn events(path: web::Path<String>, request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+pub async fn events(
+    path: web::Path<String>,
+    request: HttpRequest,
+    admin: web::Data<Admin>,
+) -> Result<HttpResponse, Problem> {
     let name = cursor_name(&path)?;
     let query = Query::of(&request)?;
     if query.after.is_some() {

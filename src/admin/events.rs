@@ -5,9 +5,9 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
+use super::Admin;
 use super::page::{self, Filter};
 use super::problem::Problem;
-use super::Admin;
 use crate::event::route::Glob;
 use crate::event::{Stored, cloudevents};
 
@@ -64,7 +64,8 @@ impl Query {
     pub fn wait(&self) -> Result<Duration, Problem> {
         let Some(text) = &self.wait else { return Ok(Duration::ZERO) };
         let wait = humantime::parse_duration(text);
-        let wait = wait.map_err(|_| Problem::Invalid(format!("`wait` is `{text}`, but must be a duration such as 30s")))?;
+        let wait =
+            wait.map_err(|_| Problem::Invalid(format!("`wait` is `{text}`, but must be a duration such as 30s")))?;
         Ok(wait.min(LONGEST_WAIT))
     }
 }

@@ -14,7 +14,12 @@ use super::Refusal;
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`] as soon as it is known, [`Refusal::BodyTimeout`], [`Refusal::BodyBroken`].
-pub async fn read(payload: web::Payload, declared: Option<u64>, max_bytes: u64, timeout: Duration) -> Result<Bytes, Refusal> {
+pub async fn read(
+    payload: web::Payload,
+    declared: Option<u64>,
+    max_bytes: u64,
+    timeout: Duration,
+) -> Result<Bytes, Refusal> {
     if declared.is_some_and(|length| length > max_bytes) {
         return Err(Refusal::BodyTooLarge);
     }

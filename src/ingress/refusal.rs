@@ -97,11 +97,9 @@ impl Refusal {
             Self::SignatureMismatch => {
                 plain(StatusCode::UNAUTHORIZED, "signature_mismatch", "The signature does not match")
             }
-            Self::TimestampOutOfTolerance => plain(
-                StatusCode::UNAUTHORIZED,
-                "timestamp_out_of_tolerance",
-                "The signed time is too far from now",
-            ),
+            Self::TimestampOutOfTolerance => {
+                plain(StatusCode::UNAUTHORIZED, "timestamp_out_of_tolerance", "The signed time is too far from now")
+            }
             Self::JournalFull => later(10, "journal_full", "There is no room for more events"),
             Self::JournalClosed => later(10, "journal_closed", "Events cannot be written to disk"),
             Self::JournalSlow => later(2, "journal_slow", "Events are not written to disk in time"),
