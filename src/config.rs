@@ -14,6 +14,7 @@ mod mistake;
 mod parts;
 mod secrets;
 mod section;
+mod source;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use config::{Map, Value};
 
 pub use layers::Vars;
 pub use mistake::{Errors, Mistake};
+pub use source::Source;
 
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
@@ -67,19 +69,6 @@ pub struct Admin {
     pub token: Option<Secret>,
 }
 
-/// `[sources.<name>]` with its secrets read.
-#[derive(Debug)]
-pub struct Source {
-    /// Name of the section.
-    pub name: SourceName,
-    /// Path of the endpoint, unique.
-    pub path: String,
-    /// Newest first.
-    pub secrets: Vec<Secret>,
-    /// All else, as the file has it.
-    pub settings: ingress::settings::Source,
-}
-
 impl Config {
     /// File of the demo source's secret, mode 0600.
     pub fn demo_secret_file(&self) -> PathBuf {
@@ -92,9 +81,9 @@ impl Config {
 /// # Errors
 /// Every mistake of all layers.
 pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
-    let demo = files.is_empty();
+    let no_file = files.is_empty();
     let mut mistakes = Vec::new();
-    let layers = Layers::read(&embedded(demo), files, vars, &mut mistakes);
+    let layers = Layers::read(&embedded(no_file), files, vars, &mut mistakes);
     let mut sections = layers.merged.clone();
     let collect = &mut Collector { layers: &layers, mistakes };
 
@@ -111,7 +100,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
         sources: sources.iter().map(|(name, _)| name.clone()).collect(),
         backends: backends.iter().map(|(name, _)| name.clone()).collect(),
     };
-    let sources = sources.into_iter().filter_map(|(name, value)| parts::source(collect, name, value, vars));
+    let sources = sources.into_iter().filter_map(|(name, value)| source::source(collect, name, value, vars, no_file));
     let sources: Vec<Source> = sources.collect();
     let backends = backends.into_iter().filter_map(|(name, value)| {
         let backend = parts::backend(collect, &name, value, vars)?;
@@ -121,7 +110,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let token = cross::token(collect, &admin, vars);
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
-    let demo = cross::sources(collect, &sources, &names, demo, journal.segment_in_force());
+    cross::sources(collect, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {
         layers.sort(&mut collect.mistakes);
@@ -129,13 +118,18 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     }
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
+    let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin = Admin { listen: admin.listen, token };
     Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
 }
 
 /// The lowest layer.
-fn embedded(demo: bool) -> String {
-    if demo { format!("{DEFAULT}\n[sources.{DEMO}]\nprovider = \"standard-webhooks\"\n") } else { DEFAULT.to_owned() }
+fn embedded(no_file: bool) -> String {
+    if no_file {
+        format!("{DEFAULT}\n[sources.{DEMO}]\nprovider = \"standard-webhooks\"\n")
+    } else {
+        DEFAULT.to_owned()
+    }
 }
 
 /// Reads a section that is one struct; its defaults stand in for one with mistakes.

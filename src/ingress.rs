@@ -15,20 +15,28 @@ mod source;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, web};
+use prometheus_client::metrics::counter::Counter;
 
 pub use refusal::Refusal;
 pub use server::{bind, serve};
-pub use source::{Outcome, Source};
+pub use source::{Figures, Outcome, Source};
 
+use crate::event::route::Routes;
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
+use crate::telemetry::Metrics;
 use crate::{catalogue, verify};
+
+/// How long a worker is given to write an answer to its socket when the process stops.
+const FLUSH: Duration = Duration::from_millis(50);
+/// How often a stop looks whether all requests are answered.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -38,8 +46,12 @@ pub struct Ingress {
     trusted_proxies: Vec<ipnet::IpNet>,
     body_timeout: Duration,
     ack_timeout: Duration,
-    unknown: source::Figures,
+    unknown: Counter,
+    routes: Routes,
+    unrouted: Counter,
     stopping: AtomicBool,
+    /// Requests between their head and their answer.
+    in_flight: AtomicUsize,
 }
 
 /// What an accepted request is answered.
@@ -50,6 +62,22 @@ enum Reply {
     Duplicate(String),
     /// The request was a challenge.
     Handshake(catalogue::Reply),
+}
+
+/// Counts a request until it is answered, or its sender went away.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Request headers as verification reads them.
@@ -67,17 +95,22 @@ impl Ingress {
         server: &settings::Server,
         sources: Vec<Source>,
         journal: Journal,
-        metrics: &crate::telemetry::Metrics,
+        routes: &Routes,
+        metrics: &Metrics,
     ) -> Self {
+        // No source can have this name: names begin with a letter or a digit.
+        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             journal,
             trusted_proxies: server.trusted_proxies.clone(),
             body_timeout: server.body_timeout,
             ack_timeout: server.ack_timeout,
-            // No source can have this name: names begin with a letter or a digit.
-            unknown: source::Figures::new(metrics, "_unknown"),
+            unknown: metrics.requests.get_or_create(&unknown).clone(),
+            routes: routes.clone(),
+            unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
         }
     }
 
@@ -86,11 +119,21 @@ impl Ingress {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until every request is answered, and its answer is on its way.
+    pub async fn idle(&self) {
+        while self.in_flight.load(Ordering::Relaxed) > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+        // A worker writes an answer out right after the handler returns it.
+        tokio::time::sleep(FLUSH).await;
+    }
+
     /// Answers one request.
     async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let start = std::time::Instant::now();
+        let _in_flight = InFlight::new(&self.in_flight);
         let Some(source) = self.sources.get(request.path()) else {
-            self.unknown.count(Outcome::Refused(Refusal::UnknownSource));
+            self.unknown.inc();
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
         match self.receive(source, &request, payload).await {
@@ -151,6 +194,10 @@ impl Ingress {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
+                let event = &sealed.envelope;
+                if self.routes.match_none(&event.source, &event.provider, &event.kind) {
+                    self.unrouted.inc();
+                }
                 Ok(Reply::Accepted(id))
             }
             Appended::Duplicate => Ok(Reply::Duplicate(id)),

@@ -1,12 +1,11 @@
 //! Checks that need more than one key: limits that must fit each other, names that must lead somewhere.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::layers::Vars;
 use super::mistake::did_you_mean;
 use super::section::Collector;
-use super::{DEMO, Source, secrets};
+use super::{Source, secrets};
 use crate::event::route::{Glob, Route};
 use crate::event::{BackendName, Secret, SourceName};
 use crate::ingress::settings::Server;
@@ -108,69 +107,19 @@ fn backends(collect: &mut Collector, path: &[&str], used: &[BackendName], names:
     }
 }
 
-/// Checks each source, and that no two share a path; returns whether the demo source waits for its secret.
-pub fn sources(collect: &mut Collector, sources: &[Source], names: &Names, no_file: bool, segment: u64) -> bool {
-    let mut demo = false;
+/// Checks that no two sources share a path, that their backends exist, and that their bodies fit.
+pub fn sources(collect: &mut Collector, sources: &[Source], names: &Names, segment: u64) {
     let mut paths: HashMap<&str, &SourceName> = HashMap::new();
     for source in sources {
-        let name = source.name.as_str();
-        let at = |key: &'static str| ["sources", name, key];
-        let settings = &source.settings;
+        let at = |key: &'static str| ["sources", source.name.as_str(), key];
         if let Some(other) = paths.insert(&source.path, &source.name) {
             collect.mistake(&at("path"), format!("`{}` is the path of sources.{other} already", source.path));
         }
-        if let Some(what) = bad_path(&source.path) {
-            collect.mistake(&at("path"), what);
-        }
-        if let Some(used) = &settings.backends {
+        if let Some(used) = &source.settings.backends {
             backends(collect, &at("backends"), used, names);
         }
-        match settings.max_body {
-            Some(0) => collect.mistake(&at("max_body"), "must be more than zero"),
-            Some(max_body) => fits(collect, &at("max_body"), max_body, segment),
-            None => {}
+        if let Some(max_body) = source.settings.max_body {
+            fits(collect, &at("max_body"), max_body, segment);
         }
-        if settings.tolerance == Some(Duration::ZERO) {
-            collect.mistake(&at("tolerance"), "must be more than zero");
-        }
-        if settings.success_status.is_some_and(|status| !(200..300).contains(&status)) {
-            collect.mistake(&at("success_status"), "must be 200 to 299");
-        }
-        // 410 makes senders switch the endpoint off.
-        if settings.busy_status.is_some_and(|status| !(400..600).contains(&status) || status == 410) {
-            collect.mistake(&at("busy_status"), "must be 400 to 599, other than 410");
-        }
-        if settings.partition_key.as_deref().is_some_and(|key| !is_extraction(key)) {
-            collect.mistake(&at("partition_key"), "must be \"body:/json/pointer\" or \"header:name\"");
-        }
-        if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
-            collect.mistake(&at("public_url"), "must be a URL that begins with https:// or http://");
-        }
-        demo |= no_file && name == DEMO && settings.secrets.is_empty();
     }
-    demo
-}
-
-fn bad_path(path: &str) -> Option<&'static str> {
-    if !path.starts_with('/') {
-        Some("must begin with `/`")
-    } else if path.contains(|c: char| c.is_whitespace() || c.is_control() || "?#{}".contains(c)) {
-        Some("must not hold white space, `?`, `#`, `{` or `}`")
-    } else {
-        None
-    }
-}
-
-fn is_extraction(key: &str) -> bool {
-    match key.split_once(':') {
-        Some(("body", pointer)) => pointer.starts_with('/'),
-        Some(("header", name)) => {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        }
-        _ => false,
-    }
-}
-
-fn is_http_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }

@@ -1,18 +1,17 @@
-//! `[sources.*]`, `[backends.*]` and `[[routes]]`: the sections that hold many of a kind.
+//! `[backends.*]` and `[[routes]]`, and what all sections with many entries share.
 
 use std::fmt::Display;
 use std::str::FromStr;
 
 use config::{Map, Value, ValueKind};
 
+use super::Vars;
 use super::mistake::did_you_mean;
-use super::secrets::{resolve, resolve_strings};
+use super::secrets::resolve_strings;
 use super::section::{Collector, decode};
-use super::{Source, Vars};
 use crate::backend::{self, TYPES};
+use crate::event::BackendName;
 use crate::event::route::Route;
-use crate::event::{BackendName, SourceName};
-use crate::ingress::settings;
 
 /// A section of sections into its entries, by name; a name that cannot be one is a mistake.
 pub fn entries<N>(collect: &mut Collector, section: &str, value: Option<Value>) -> Vec<(N, Value)>
@@ -36,20 +35,6 @@ where
     }
     entries.sort_by(|(a, _), (b, _)| a.cmp(b));
     entries
-}
-
-/// Reads one source and its secrets; `None` where its settings cannot be read at all.
-pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Vars) -> Option<Source> {
-    let settings: settings::Source = collect.section(&["sources", name.as_str()], value, decode)?;
-    let mut secrets = Vec::new();
-    for (n, reference) in settings.secrets.iter().enumerate() {
-        match resolve(reference, vars) {
-            Ok(secret) => secrets.push(secret),
-            Err(what) => collect.mistake(&["sources", name.as_str(), "secrets", &n.to_string()], what),
-        }
-    }
-    let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
-    Some(Source { name, path, secrets, settings })
 }
 
 /// Reads one backend by its `type`, after `env:` and `file:` in its strings are resolved.

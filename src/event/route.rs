@@ -119,9 +119,20 @@ impl Routes {
         self.routes.iter().any(|route| route.to.contains(backend) && route.matching.fits(source, provider, kind))
     }
 
+    /// Whether there are backends, and an event goes to none of them.
+    pub fn match_none(&self, source: &str, provider: &str, kind: &str) -> bool {
+        !self.backends.is_empty() && !self.backends.iter().any(|backend| self.sends(backend, source, provider, kind))
+    }
+
     /// The backends that an event goes to, in the configuration's order; none: it is kept in the journal only.
     pub fn destinations(&self, source: &str, provider: &str, kind: &str) -> Vec<BackendName> {
         self.backends.iter().filter(|backend| self.sends(backend, source, provider, kind)).cloned().collect()
+    }
+
+    /// Whether events of `source` go to different backends by their type.
+    pub fn depends_on_type(&self, source: &str) -> bool {
+        let pinned = self.pinned.iter().any(|(name, _)| name.as_str() == source);
+        !pinned && self.routes.iter().any(|route| route.matching.kind.is_some())
     }
 
     /// The backends that events of `source` can reach, whatever their type.

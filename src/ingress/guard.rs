@@ -79,7 +79,11 @@ mod tests {
     fn a_sender_cannot_choose_its_address() {
         check("203.0.113.9", &[("x-forwarded-for", "192.0.2.1")], "203.0.113.9");
         check("10.0.0.1", &[("x-forwarded-for", "192.0.2.1, 203.0.113.9")], "203.0.113.9");
-        check("10.0.0.1", &[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "203.0.113.9, 10.0.0.2")], "203.0.113.9");
+        check(
+            "10.0.0.1",
+            &[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "203.0.113.9, 10.0.0.2")],
+            "203.0.113.9",
+        );
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, SecretRef, units};
+use crate::verify;
 
 /// `[server]`: the public ingress.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -103,7 +105,7 @@ pub struct Source {
     pub success_status: Option<u16>,
     /// Status that makes the sender try again later, 400 to 599.
     pub busy_status: Option<u16>,
-    /// `body:/json/pointer` or `header:name`: key of ordering and of FIFO groups.
+    /// `body:/json/pointer`, `header:name` or another place of the request: key of ordering and of FIFO groups.
     pub partition_key: Option<String>,
     /// When the answer is given.
     #[serde(default)]
@@ -117,7 +119,7 @@ pub struct Source {
     #[serde(default)]
     pub insecure: bool,
     /// The signature of a `custom` source.
-    pub verify: Option<toml::Table>,
+    pub verify: Option<verify::Spec>,
     /// Where a `custom` source has its event id, type, time and subject.
-    pub event: Option<toml::Table>,
+    pub event: Option<EventSpec>,
 }
