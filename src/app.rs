@@ -1,1 +1,179 @@
-//! (being written)
+//! Puts the parts together, starts them in order, and stops them in order. Alone in knowing everybody.
+//!
+//! Start: listeners are taken first (a port in use must not cost a recovery), then the journal, the lanes, the
+//! admin listener, the ingress. Stop: the ingress refuses, what is in flight is answered, the lanes drain, the
+//! journal is closed. Nothing acknowledged depends on a stop being orderly.
+
+mod demo;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin, SourceView, TokenDigest};
+use crate::backend;
+use crate::config::{self, Config};
+use crate::dispatch::{self, DeadLetters, Dispatch};
+use crate::ingress::{self, Ingress};
+use crate::journal::{self, Journal};
+use crate::telemetry::Metrics;
+
+pub use demo::secret as demo_secret;
+
+/// Share of the grace of a stop in which lanes may publish what still waits.
+const DRAIN_SHARE: u32 = 2;
+
+/// A running bridge.
+pub struct Bridge {
+    config: Arc<Config>,
+    ingress: Arc<Ingress>,
+    admin: Arc<Admin>,
+    servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
+}
+
+/// The time: Unix time, milliseconds.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+impl Bridge {
+    /// Starts everything that `config` names; when this returns, requests are taken.
+    ///
+    /// # Errors
+    /// A listener, the journal or a source cannot be used.
+    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
+        let (server, view) = (config.server.listen, config.admin.listen);
+        let public = ingress::bind(server).with_context(|| format!("cannot listen on {server}"))?;
+        let private = ingress::bind(view).with_context(|| format!("cannot listen on {view}"))?;
+        if config.demo {
+            demo::add(&mut config).context("cannot make the secret of the demo source")?;
+        }
+        let metrics = Metrics::default();
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+        metrics.build_info.get_or_create(&version).set(1);
+
+        let journal = open_journal(&config, &metrics).await?;
+        let parts = dispatch::Options {
+            dead: DeadLetters::new(&config.journal.dir),
+            journal: journal.clone(),
+            routes: Arc::new(config.routes.clone()),
+            metrics: metrics.clone(),
+        };
+        let backends = config.backends.iter().map(|(name, settings)| {
+            let context = backend::Context { name: name.clone(), journal: journal.id() };
+            (name.clone(), settings.build(&context))
+        });
+        let dispatch = Dispatch::start(&parts, backends.collect()).await;
+        let sources: Vec<_> = config.sources.iter().map(|source| view_source(source, &config)).collect();
+        let admin = Arc::new(Admin {
+            journal: journal.clone(),
+            dispatch,
+            parts,
+            sources,
+            token: config.admin.token.as_ref().map(TokenDigest::new),
+            stopping: CancellationToken::new(),
+            started_ms: now_ms(),
+        });
+        let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics)).collect();
+        let ingress = Arc::new(Ingress::new(&config.server, sources, journal, &config.routes, &metrics));
+        let mut servers = Vec::new();
+        for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
+            let server = server.context("cannot serve")?;
+            servers.push((server.handle(), tokio::spawn(server)));
+        }
+        Ok(Self { config: Arc::new(config), ingress, admin, servers })
+    }
+
+    /// What is running.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.
+    pub async fn stop(mut self) {
+        let grace = self.config.server.shutdown_grace;
+        let deadline = tokio::time::Instant::now() + grace;
+        self.admin.stopping.cancel();
+        if let Some((ingress, task)) = self.servers.pop() {
+            self.ingress.stop();
+            ingress.pause().await;
+            if tokio::time::timeout_at(deadline, self.ingress.idle()).await.is_err() {
+                tracing::warn!("some requests were not received in full within {}", humantime::format_duration(grace));
+            }
+            ingress.stop(false).await;
+            joined(task).await;
+        }
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now()) / DRAIN_SHARE;
+        self.admin.dispatch.stop(left.max(Duration::from_millis(100))).await;
+        if let Some((admin, task)) = self.servers.pop() {
+            admin.stop(false).await;
+            joined(task).await;
+        }
+        let tail = *self.admin.journal.tail().borrow();
+        let left: Vec<_> = self.admin.dispatch.lanes().iter().map(|lane| format!("{} {}", lane.name, lane.backlog(tail))).collect();
+        let journal = self.admin.journal.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || journal.close()).await {
+            tracing::error!("closing the journal panicked: {error}");
+        }
+        tracing::info!(left = left.join(", "), "stopped");
+    }
+}
+
+async fn joined(task: JoinHandle<std::io::Result<()>>) {
+    match task.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("a listener ended with an error: {error}"),
+        Err(error) => tracing::error!("a listener panicked: {error}"),
+    }
+}
+
+async fn open_journal(config: &Config, metrics: &Metrics) -> anyhow::Result<Journal> {
+    let longest = config.sources.iter().filter_map(|source| source.settings.dedup_window).max();
+    let window = config.dedup.window.max(longest.unwrap_or_default());
+    let options = journal::Options {
+        settings: config.journal.clone(),
+        dedup: journal::settings::Dedup { window, ..config.dedup.clone() },
+        clock: now_ms,
+        metrics: metrics.clone(),
+    };
+    let opened = tokio::task::spawn_blocking(move || Journal::open(options)).await;
+    Ok(opened.context("opening the journal panicked")??)
+}
+
+fn view_source(source: &config::Source, config: &Config) -> SourceView {
+    let reachable = config.routes.reachable(source.name.as_str(), &source.provider.id);
+    SourceView {
+        name: source.name.to_string(),
+        path: source.path.clone(),
+        provider: source.settings.provider.clone(),
+        verification: source.provider.rule.method().to_owned(),
+        backends: reachable.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> ingress::Source {
+    let settings = &source.settings;
+    let contract = &source.provider.contract;
+    // The loader has checked the ranges.
+    let status = |status: u16, otherwise| StatusCode::from_u16(status).unwrap_or(otherwise);
+    ingress::Source {
+        name: source.name.clone(),
+        path: source.path.clone(),
+        provider: source.provider.clone(),
+        keys: source.keys.clone(),
+        allow_ips: settings.allow_ips.clone(),
+        max_body: settings.max_body.unwrap_or(config.server.max_body),
+        dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
+        success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
+        busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),
+        public_url: settings.public_url.clone(),
+        headers: settings.headers.clone(),
+        figures: ingress::Figures::new(metrics, source.name.as_str()),
+    }
+}

@@ -6,6 +6,59 @@
 //!
 //! Knows nothing of the journal, of retry policy or of HTTP.
 
+macro_rules! backends {
+    ($($backend:ident $module:ident $kind:literal),+ $(,)?) => {
+        /// Every value of `type`, whether compiled in or not.
+        pub const TYPES: &[&str] = &[$($kind),+];
+
+        /// One `[backends.<name>]` section, checked; its `type` says which.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Settings {
+            $(
+                #[doc = concat!("`type = \"", $kind, "\"`")]
+                #[cfg(feature = $kind)]
+                $backend($module::Settings)
+            ),+
+        }
+
+        impl Settings {
+            /// Reads the section's other keys, once its `type` is known to be `kind`.
+            ///
+            /// # Errors
+            /// An unknown type, one that this build leaves out, or a key that is wrong.
+            pub fn parse<'de, D: serde::Deserializer<'de>>(kind: &str, table: D) -> Result<Self, D::Error> {
+                match kind {
+                    $(
+                        #[cfg(feature = $kind)]
+                        $kind => $module::Settings::deserialize(table).map(Self::$backend),
+                        #[cfg(not(feature = $kind))]
+                        $kind => Err(D::Error::custom(concat!(
+                            "this build has no backend `", $kind, "`: its cargo feature `", $kind, "` is off"
+                        ))),
+                    )+
+                    _ => Err(D::Error::unknown_variant(kind, TYPES)),
+                }
+            }
+
+            /// What the backend will do, on one line, without a secret.
+            pub fn describe(&self) -> String {
+                match *self {
+                    $(#[cfg(feature = $kind)] Self::$backend(ref settings) => settings.describe()),+
+                }
+            }
+
+            /// The backend; nothing is reached before [`Backend::connect`].
+            pub fn build(&self, context: &Context) -> Arc<dyn Backend> {
+                match *self {
+                    $(#[cfg(feature = $kind)] Self::$backend(ref settings) => {
+                        Arc::new($module::$backend::new(settings.clone(), context))
+                    }),+
+                }
+            }
+        }
+    };
+}
+
 pub mod memory;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
@@ -14,8 +67,19 @@ pub mod redis;
 #[cfg(feature = "sqs")]
 pub mod sqs;
 pub mod template;
+pub mod url;
+
+use std::sync::Arc;
+
+use serde::Deserialize as _;
+use serde::de::Error as _;
 
 use crate::event::{BackendName, Stored};
+
+backends! {
+    Redis redis "redis",
+    RabbitMq rabbitmq "rabbitmq",
+}
 
 /// Who publishes: a backend may keep this journal's cursor beside its data.
 #[derive(Debug, Clone)]
@@ -153,4 +217,14 @@ pub enum Format {
     Structured,
     /// The raw body; attributes travel beside it.
     Binary,
+}
+
+impl Format {
+    /// For a person.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Structured => "structured format",
+            Self::Binary => "binary format",
+        }
+    }
 }

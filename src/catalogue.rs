@@ -1,1 +1,158 @@
-//! (being written)
+//! What varies by provider: a [`Provider`] is the whole contract with one sender, read from `providers/<name>.toml`.
+//!
+//! Reading order: [`Contract`] (the file), [`Provider`] (compiled), then `value` (where ids and types stand),
+//! `extract` (reading them from a request), `handshake` (challenges), `sample` (a request as that sender writes it).
+//!
+//! Invariants
+//! - A file is parsed only when its provider is asked for; a test compiles them all and runs their examples.
+//! - One pass over the body serves all rules of a source.
+//! - What a sender writes stays data: it never chooses a status or a content type.
+//!
+//! Knows nothing of HTTP servers, the journal or configuration files.
+
+mod contract;
+#[cfg(test)]
+mod examples;
+mod extract;
+mod files;
+mod handshake;
+mod read;
+mod sample;
+mod value;
+
+use std::time::Duration;
+
+use crate::verify::{Rule, RuleError, Spec};
+
+pub use contract::{Contract, EventSpec, Example, Expect, HandshakeSpec, ReplySpec, Sample, When};
+pub use extract::Extracted;
+pub use handshake::Reply;
+pub use value::{BadValue, Value};
+
+/// Why there is no such provider, or none that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// No file has this name.
+    #[error("provider `{name}` is not in the catalogue{}", closest(near.as_deref()))]
+    Unknown { name: String, near: Option<String> },
+    /// The text is not TOML, or has keys that no contract has.
+    #[error("provider `{name}` cannot be read: {problem}")]
+    Unreadable { name: String, problem: String },
+    /// A value of the contract cannot be.
+    #[error("provider `{name}`: {error}")]
+    Invalid { name: String, error: ContractError },
+}
+
+fn closest(near: Option<&str>) -> String {
+    near.map_or(String::new(), |near| format!(", but `{near}` is"))
+}
+
+/// What is wrong with a contract.
+#[derive(Debug, thiserror::Error)]
+pub enum ContractError {
+    /// In the table `[verify]`.
+    #[error("in [verify], {0}")]
+    Verify(#[from] RuleError),
+    /// In another table.
+    #[error("`{key}` {problem}")]
+    Key { key: &'static str, problem: String },
+}
+
+impl ContractError {
+    fn key(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Key { key, problem: problem.into() }
+    }
+}
+
+/// One sender's contract, compiled for one source.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Prefix of its event types: the name of its file, or of the source where the contract stands there.
+    pub id: String,
+    /// The contract as it is written.
+    pub contract: Contract,
+    /// How its requests are proven.
+    pub rule: Rule,
+    /// Whether the signature covers the event id. Where not, whoever holds one valid body could mark other ids
+    /// as seen, so the key of a duplicate holds the body's hash as well.
+    pub id_signed: bool,
+    plan: extract::Plan,
+    handshakes: Vec<handshake::Handshake>,
+}
+
+/// All names of the catalogue, sorted.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    files::FILES.iter().map(|(name, _)| *name)
+}
+
+/// Reads and compiles the provider `name` of the embedded catalogue.
+///
+/// # Errors
+/// [`CatalogueError::Unknown`], with the most similar name where one is similar.
+pub fn provider(name: &str) -> Result<Provider, CatalogueError> {
+    match files::FILES.binary_search_by_key(&name, |(name, _)| *name) {
+        Ok(at) => Provider::from_toml(name, files::FILES[at].1),
+        Err(_) => Err(CatalogueError::Unknown { name: name.to_owned(), near: files::near(name) }),
+    }
+}
+
+impl Provider {
+    /// Reads the text of a provider file.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Unreadable`] or [`CatalogueError::Invalid`], with the name and the key.
+    pub fn from_toml(id: &str, text: &str) -> Result<Self, CatalogueError> {
+        let unreadable =
+            |e: toml::de::Error| CatalogueError::Unreadable { name: id.to_owned(), problem: e.to_string() };
+        let contract = toml::from_str(text).map_err(unreadable)?;
+        Self::new(id, contract).map_err(|error| CatalogueError::Invalid { name: id.to_owned(), error })
+    }
+
+    /// The provider of a source that brings its own `[verify]` and `[event]` tables; `id` is the source's name.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn custom(id: &str, verify: Spec, event: EventSpec) -> Result<Self, ContractError> {
+        Self::new(id, Contract::bare(verify, event))
+    }
+
+    /// Compiles a contract.
+    ///
+    /// # Errors
+    /// The first key that cannot be, and why.
+    pub fn new(id: &str, contract: Contract) -> Result<Self, ContractError> {
+        contract.validate()?;
+        let rule = Rule::new(contract.verify.clone())?;
+        let id_signed = contract.event.id_signed.unwrap_or_else(|| covers(&rule, &contract.event.id));
+        let plan = extract::Plan::new(&contract.event, &[])?;
+        let handshakes = contract.handshake.iter().map(handshake::Handshake::new).collect::<Result<_, _>>()?;
+        Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes })
+    }
+
+    /// The same provider with another replay window.
+    ///
+    /// # Errors
+    /// The scheme carries no time.
+    pub fn with_tolerance(mut self, tolerance: Duration) -> Result<Self, RuleError> {
+        self.rule = self.rule.with_tolerance(tolerance)?;
+        Ok(self)
+    }
+
+    /// The same provider, which also reads a partition key: the first of `values` that is there.
+    ///
+    /// # Errors
+    /// A pointer that is none.
+    pub fn with_partition_key(mut self, values: &[Value]) -> Result<Self, ContractError> {
+        self.plan = extract::Plan::new(&self.contract.event, values)?;
+        Ok(self)
+    }
+}
+
+/// Whether the signature of `rule` covers every place in `values`.
+fn covers(rule: &Rule, values: &[Value]) -> bool {
+    values.iter().all(|value| match value {
+        Value::Body(_) | Value::Form { .. } => rule.covers_body(),
+        Value::Header(name) => rule.covered_headers().contains(&name.as_str()),
+        Value::Query(_) => false,
+    })
+}

@@ -1,1 +1,127 @@
-//! (being written)
+//! The command line: one file a command.
+
+pub mod check;
+pub mod http;
+pub mod providers;
+pub mod remote;
+pub mod send;
+mod serve;
+pub mod tail;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config};
+use crate::telemetry::log;
+
+/// Exit status where the command line or the configuration is wrong.
+pub const WRONG: u8 = 2;
+
+/// Webhook-to-queue bridge: verifies who sent a webhook, syncs it to disk, answers, and ferries it to
+/// Redis Streams, RabbitMQ or SQS.
+#[derive(Debug, Parser)]
+#[command(name = "hookferry", version, about, long_about = None, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    files: Files,
+    /// Shape of the log lines on standard error
+    #[arg(long, global = true, value_enum, default_value_t, env = "HOOKFERRY_LOG_FORMAT")]
+    log_format: log::Format,
+    /// Least level of the log lines: error, warn, info, debug or trace
+    #[arg(long, global = true, default_value = "info", env = "HOOKFERRY_LOG")]
+    log: tracing::Level,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Files {
+    /// Configuration file (.toml, .yaml or .json); later ones win. None: the embedded default
+    #[arg(long = "config", value_name = "FILE", global = true)]
+    pub config: Vec<PathBuf>,
+}
+
+impl Files {
+    /// Loads the files, and the environment over them.
+    ///
+    /// # Errors
+    /// Every mistake of all layers.
+    pub fn load(&self) -> Result<Config, config::Errors> {
+        config::load(&self.config, &std::env::vars().collect())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the bridge (also without a command)
+    Serve,
+    /// Check the configuration and say what each source and backend will do
+    Check(check::Args),
+    /// Sign requests as a source's provider would, and post them
+    Send(send::Args),
+    /// Follow accepted events, one CloudEvents object a line
+    Tail(tail::Args),
+    /// List the known providers, or explain one
+    Providers(providers::Args),
+    /// Print the annotated default configuration
+    Config {
+        #[command(subcommand)]
+        what: What,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every option with its default
+    Default,
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let started = log::start(cli.log_format, cli.log);
+    let result = started.map_err(anyhow::Error::from).and_then(|()| dispatch(cli));
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hookferry: {error:#}");
+            let wrong = error.is::<config::Errors>() || error.is::<Wrong>();
+            ExitCode::from(if wrong { WRONG } else { 1 })
+        }
+    }
+}
+
+/// The command line asks for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(pub String);
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    // Lanes and clients; the ingress has threads of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let files = cli.files;
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => runtime.block_on(serve::run(&files)),
+        Command::Check(args) => runtime.block_on(check::run(args, &files)),
+        Command::Send(args) => runtime.block_on(send::run(args, &files)),
+        Command::Tail(args) => runtime.block_on(tail::run(args)),
+        Command::Providers(args) => providers::run(args),
+        Command::Config { what: What::Default } => print(config::DEFAULT),
+    }
+}
+
+/// Writes `text` to standard output; a reader that went away is not an error.
+///
+/// # Errors
+/// Standard output cannot be written for another reason.
+pub fn print(text: &str) -> anyhow::Result<ExitCode> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

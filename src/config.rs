@@ -1,1 +1,150 @@
-//! (being written)
+//! The configuration: layers, sections, secrets and the checks that need more than one section.
+//!
+//! [`load`] gives a [`Config`] in which every name leads somewhere and every secret is read, or
+//! [`Errors`] with every mistake at once.
+//!
+//! Invariants
+//! - Nothing below imports this module: each module owns its settings, this one composes them.
+//! - A secret is in no message and in no `Debug`.
+//! - The environment comes in as a map; nothing here reads the process's own.
+
+mod cross;
+mod layers;
+mod mistake;
+mod parts;
+mod secrets;
+mod section;
+mod source;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Map, Value};
+
+pub use layers::Vars;
+pub use mistake::{Errors, Mistake};
+pub use source::Source;
+
+use crate::event::route::Routes;
+use crate::event::{BackendName, Secret, SourceName};
+use crate::{admin, backend, ingress, journal};
+use layers::Layers;
+use mistake::did_you_mean;
+use section::{Collector, decode};
+
+/// The annotated defaults, as `hookferry config default` prints them.
+pub const DEFAULT: &str = include_str!("../config/default.toml");
+
+/// Name of the source that exists where no file is given.
+pub const DEMO: &str = "demo";
+
+/// A configuration that checks.
+#[derive(Debug)]
+pub struct Config {
+    /// `[server]`.
+    pub server: ingress::settings::Server,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[journal]`.
+    pub journal: journal::settings::Settings,
+    /// `[dedup]`.
+    pub dedup: journal::settings::Dedup,
+    /// `[sources.*]`, by name.
+    pub sources: Vec<Source>,
+    /// `[backends.*]`, by name.
+    pub backends: Vec<(BackendName, backend::Settings)>,
+    /// `[[routes]]`, and what the sources say about their backends.
+    pub routes: Routes,
+    /// Whether the source [`DEMO`] waits for its secret: no file was given, and nothing names one.
+    /// Whoever starts the bridge makes it in [`Config::demo_secret_file`].
+    pub demo: bool,
+}
+
+/// `[admin]` with its secret read.
+#[derive(Debug)]
+pub struct Admin {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Bearer token; there is one wherever `listen` is not loopback.
+    pub token: Option<Secret>,
+}
+
+impl Config {
+    /// File of the demo source's secret, mode 0600.
+    pub fn demo_secret_file(&self) -> PathBuf {
+        self.journal.dir.join("demo.secret")
+    }
+}
+
+/// Reads the defaults, then `files` in order, then `vars`; later ones win, key by key.
+///
+/// # Errors
+/// Every mistake of all layers.
+pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
+    let no_file = files.is_empty();
+    let mut mistakes = Vec::new();
+    let layers = Layers::read(&embedded(no_file), files, vars, &mut mistakes);
+    let mut sections = layers.merged.clone();
+    let collect = &mut Collector { layers: &layers, mistakes };
+
+    let server = settings(collect, &mut sections, "server");
+    let admin: admin::settings::Settings = settings(collect, &mut sections, "admin");
+    let journal = settings(collect, &mut sections, "journal");
+    let dedup = settings(collect, &mut sections, "dedup");
+    let sources = parts::entries::<SourceName>(collect, "sources", sections.remove("sources"));
+    let backends = parts::entries::<BackendName>(collect, "backends", sections.remove("backends"));
+    let routes = parts::routes(collect, sections.remove("routes"));
+    unknown(collect, &sections);
+
+    let names = cross::Names {
+        sources: sources.iter().map(|(name, _)| name.clone()).collect(),
+        backends: backends.iter().map(|(name, _)| name.clone()).collect(),
+    };
+    let sources = sources.into_iter().filter_map(|(name, value)| source::source(collect, name, value, vars, no_file));
+    let sources: Vec<Source> = sources.collect();
+    let backends = backends.into_iter().filter_map(|(name, value)| {
+        let backend = parts::backend(collect, &name, value, vars)?;
+        Some((name, backend))
+    });
+    let backends: Vec<_> = backends.collect();
+    let token = cross::token(collect, &admin, vars);
+    cross::limits(collect, &server, &admin, &journal, &dedup);
+    cross::routes(collect, &routes, &names);
+    cross::sources(collect, &sources, &names, journal.segment_in_force());
+
+    if !collect.mistakes.is_empty() {
+        layers.sort(&mut collect.mistakes);
+        return Err(Errors(std::mem::take(&mut collect.mistakes)));
+    }
+    let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
+    let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
+    let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
+    let admin = Admin { listen: admin.listen, token };
+    Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
+}
+
+/// The lowest layer.
+fn embedded(no_file: bool) -> String {
+    if no_file {
+        format!("{DEFAULT}\n[sources.{DEMO}]\nprovider = \"standard-webhooks\"\n")
+    } else {
+        DEFAULT.to_owned()
+    }
+}
+
+/// Reads a section that is one struct; its defaults stand in for one with mistakes.
+fn settings<T>(collect: &mut Collector, sections: &mut Map<String, Value>, name: &str) -> T
+where
+    T: serde::de::DeserializeOwned + Default,
+{
+    sections.remove(name).and_then(|value| collect.section(&[name], value, decode)).unwrap_or_default()
+}
+
+fn unknown(collect: &mut Collector, left: &Map<String, Value>) {
+    const SECTIONS: [&str; 7] = ["server", "admin", "journal", "dedup", "sources", "backends", "routes"];
+    let mut names: Vec<&String> = left.keys().collect();
+    names.sort();
+    for name in names {
+        collect.mistake(&[name], format!("unknown section{}", did_you_mean(name, SECTIONS)));
+    }
+}

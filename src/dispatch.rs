@@ -1,1 +1,126 @@
-//! (being written)
+//! Ferries accepted events from the journal to the backends: one lane each, none in another's way.
+//!
+//! A lane reads the journal in order, publishes batches, and moves its cursor only over decided events:
+//! delivered, dead, or not routed to it. What may heal is retried for ever; what cannot goes to the dead letters.
+//!
+//! Knows nothing of HTTP or of who sent an event.
+
+pub mod dead;
+mod lane;
+pub mod retry;
+pub mod status;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use dead::DeadLetters;
+pub use status::{Health, Status};
+
+use crate::backend::Backend;
+use crate::event::BackendName;
+use crate::event::route::Routes;
+use crate::journal::{Cursor, Journal};
+use crate::telemetry::Metrics;
+
+/// What every lane uses.
+pub struct Options {
+    /// Where events come from.
+    pub journal: Journal,
+    /// Which events go where.
+    pub routes: Arc<Routes>,
+    /// Where events go that a backend can never take.
+    pub dead: DeadLetters,
+    /// Figures.
+    pub metrics: Metrics,
+}
+
+/// The running lanes.
+pub struct Dispatch {
+    lanes: Vec<Arc<Status>>,
+    tasks: TaskTracker,
+    drain: CancellationToken,
+    halt: CancellationToken,
+}
+
+/// Name of a backend's cursor in the journal.
+pub fn cursor_name(backend: &BackendName) -> String {
+    format!("backend:{backend}")
+}
+
+impl Dispatch {
+    /// Registers a cursor for every backend, durably, and starts its lane.
+    ///
+    /// A backend that the journal does not know yet begins with the next event. A cursor of a backend that is not
+    /// configured any more is dropped, since it would hold all later events back.
+    pub async fn start(options: &Options, backends: Vec<(BackendName, Arc<dyn Backend>)>) -> Self {
+        let known = options.journal.cursors();
+        let tail = *options.journal.tail().borrow();
+        for (name, cursor) in &known {
+            let Some(backend) = name.strip_prefix("backend:") else { continue };
+            if backends.iter().any(|(configured, _)| configured.as_str() == backend) {
+                continue;
+            }
+            let left = tail.saturating_sub(cursor.decided);
+            if left > 0 {
+                tracing::warn!(
+                    "backend {backend} is not configured any more: {left} events that it had not taken stay in the journal only"
+                );
+            }
+            let _ = options.journal.drop_cursor(name).await;
+        }
+        let tasks = TaskTracker::new();
+        let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
+        let mut lanes = Vec::new();
+        for (name, backend) in backends {
+            let cursor_name = cursor_name(&name);
+            let cursor = match known.get(&cursor_name) {
+                Some(cursor) => *cursor,
+                None => {
+                    let cursor = Cursor { decided: tail, published: 0 };
+                    // Before the first event is accepted: a kill must not make the backend begin behind it.
+                    let _ = options.journal.sync_cursor(&cursor_name, cursor).await;
+                    cursor
+                }
+            };
+            let status = Arc::new(Status::new(name, cursor.decided));
+            let lane = lane::Lane::new(options, status.clone(), backend, cursor, drain.clone());
+            let halt = halt.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = lane.run() => {}
+                    () = halt.cancelled() => {}
+                }
+            });
+            lanes.push(status);
+        }
+        tasks.close();
+        Self { lanes, tasks, drain, halt }
+    }
+
+    /// All lanes, in the configuration's order.
+    pub fn lanes(&self) -> &[Arc<Status>] {
+        &self.lanes
+    }
+
+    /// Brings the figures of backlogs up to date; `now_ms` is Unix time in milliseconds.
+    pub fn measure(&self, options: &Options, now_ms: u64) {
+        let tail = *options.journal.tail().borrow();
+        for lane in &self.lanes {
+            let labels = crate::telemetry::metrics::backend(lane.name.as_str());
+            options.metrics.backlog_events.get_or_create(&labels).set(lane.backlog(tail) as i64);
+            let age_s = lane.age_ms(tail, now_ms) as f64 / 1000.0;
+            options.metrics.backlog_age_seconds.get_or_create(&labels).set(age_s);
+        }
+    }
+
+    /// Lets every lane publish what waits as long as its broker takes it, at most until `patience` is over, then ends them.
+    pub async fn stop(&self, patience: std::time::Duration) {
+        self.drain.cancel();
+        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
+            self.halt.cancel();
+            self.tasks.wait().await;
+        }
+    }
+}

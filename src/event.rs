@@ -14,7 +14,7 @@ pub mod secret;
 pub mod units;
 
 pub use envelope::{Envelope, Stored};
-pub use names::{BackendName, SourceName};
+pub use names::{BackendName, ConsumerName, SourceName};
 pub use secret::{Secret, SecretRef};
 
 /// Request headers, as verification and extraction need them; names are compared without case.
@@ -24,7 +24,7 @@ pub trait Headers {
 }
 
 /// Header lists of tests, of providers' examples and of requests that are being signed.
-impl Headers for [(String, String)] {
+impl Headers for Vec<(String, String)> {
     fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
         self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).nth(n).map(|(_, value)| value.as_bytes())
     }

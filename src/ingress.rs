@@ -1,1 +1,207 @@
-//! (being written)
+//! Takes webhooks: proves who sent them, seals them into envelopes, answers once they are on disk.
+//!
+//! [`Ingress::receive`] is the life of a request, a line a step; each step can refuse, and
+//! [`Refusal`] is the one place where that becomes a status.
+//!
+//! Knows nothing of backends: no broker can slow or fail an answer.
+
+mod body;
+pub mod guard;
+mod refusal;
+mod seal;
+mod server;
+pub mod settings;
+mod source;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
+
+pub use refusal::Refusal;
+pub use server::{bind, serve};
+pub use source::{Figures, Outcome, Source};
+
+use crate::event::route::Routes;
+use crate::event::{Headers, Request};
+use crate::journal::{Appended, Journal, Record};
+use crate::telemetry::Metrics;
+use crate::{catalogue, verify};
+
+/// How long a worker is given to write an answer to its socket when the process stops.
+const FLUSH: Duration = Duration::from_millis(50);
+
+/// All sources, and what they share.
+pub struct Ingress {
+    /// By path.
+    sources: HashMap<String, Source>,
+    journal: Journal,
+    trusted_proxies: Vec<ipnet::IpNet>,
+    body_timeout: Duration,
+    ack_timeout: Duration,
+    unknown: source::Figures,
+    routes: Routes,
+    unrouted: Counter,
+    stopping: AtomicBool,
+    /// Requests between their head and their answer.
+    in_flight: watch::Sender<usize>,
+}
+
+/// What an accepted request is answered.
+enum Reply {
+    /// The event is new and on disk.
+    Accepted(String),
+    /// The event was accepted before.
+    Duplicate(String),
+    /// The request was a challenge.
+    Handshake(catalogue::Reply),
+}
+
+/// Request headers as verification reads them.
+struct Head<'a>(&'a HeaderMap);
+
+impl Headers for Head<'_> {
+    fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
+        self.0.get_all(name).nth(n).map(|value| value.as_bytes())
+    }
+}
+
+impl Ingress {
+    /// An ingress for `sources`, whose paths differ.
+    pub fn new(server: &settings::Server, sources: Vec<Source>, journal: Journal, routes: &Routes, metrics: &Metrics) -> Self {
+        Self {
+            sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
+            journal,
+            trusted_proxies: server.trusted_proxies.clone(),
+            body_timeout: server.body_timeout,
+            ack_timeout: server.ack_timeout,
+            // No source can have this name: names begin with a letter or a digit.
+            unknown: source::Figures::new(metrics, "_unknown"),
+            routes: routes.clone(),
+            unrouted: metrics.unrouted.clone(),
+            stopping: AtomicBool::new(false),
+            in_flight: watch::Sender::new(0),
+        }
+    }
+
+    /// Refuses all requests from now on.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until every request is answered, and its answer is on its way.
+    pub async fn idle(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.in_flight.subscribe().wait_for(|&requests| requests == 0).await;
+        // A worker writes an answer out right after the handler returns it.
+        tokio::time::sleep(FLUSH).await;
+    }
+
+    /// Answers one request.
+    async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        let start = std::time::Instant::now();
+        let Some(source) = self.sources.get(request.path()) else {
+            self.unknown.count(Outcome::Refused(Refusal::UnknownSource));
+            return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
+        };
+        match self.receive(source, &request, payload).await {
+            Ok(reply) => {
+                let outcome = match &reply {
+                    Reply::Accepted(_) => Outcome::Accepted,
+                    Reply::Duplicate(_) => Outcome::Duplicate,
+                    Reply::Handshake(_) => Outcome::Handshake,
+                };
+                source.figures.count(outcome);
+                source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
+                respond(source, reply)
+            }
+            Err(refusal) => {
+                source.figures.count(Outcome::Refused(refusal));
+                tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
+                refusal.response(source.busy_status, &source.methods())
+            }
+        }
+    }
+
+    /// The life of a request; returns once its event is on disk.
+    async fn receive(&self, source: &Source, http: &HttpRequest, payload: web::Payload) -> Result<Reply, Refusal> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Refusal::ShuttingDown);
+        }
+        source.takes(http.method().as_str())?;
+        let client = self.client(source, http)?;
+        let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let wire = body::read(payload, declared, source.max_body, self.body_timeout).await?;
+        let head = Head(http.headers());
+        let request = Request {
+            method: http.method().as_str(),
+            path: http.uri().path(),
+            query: http.query_string(),
+            headers: &head,
+            body: &wire,
+            public_url: source.public_url.as_deref(),
+        };
+        if let Some(reply) = source.provider.handshake(&request, false) {
+            return Ok(Reply::Handshake(reply));
+        }
+        let now_ms = self.journal.now_ms();
+        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)?;
+        if let Some(reply) = source.provider.handshake(&request, true) {
+            return Ok(Reply::Handshake(reply));
+        }
+        let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+        let content = body::decode(&wire, encoding, source.max_body)?;
+        let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
+        let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        sealed.envelope.http_headers = seal::kept_headers(source, all);
+        let key = source.key(&self.journal, &sealed);
+        let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
+        let appended = tokio::time::timeout(self.ack_timeout, self.journal.append(record)).await;
+        let id = sealed.envelope.id.to_string();
+        match appended.map_err(|_| Refusal::JournalSlow)?? {
+            Appended::New(sequence) => {
+                tracing::debug!(source = %source.name, sequence, "event accepted");
+                source.figures.events.inc();
+                Ok(Reply::Accepted(id))
+            }
+            Appended::Duplicate => Ok(Reply::Duplicate(id)),
+        }
+    }
+
+    /// The sender's address, if it may send.
+    fn client(&self, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
+        let peer = http.peer_addr().map(|address| address.ip());
+        let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &self.trusted_proxies));
+        match client {
+            Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
+            // A Unix socket has no addresses; a list of networks cannot allow it.
+            None if source.allow_ips.is_empty() => Ok(None),
+            _ => Err(Refusal::AddressNotAllowed),
+        }
+    }
+}
+
+fn respond(source: &Source, reply: Reply) -> HttpResponse {
+    let (status, id) = match reply {
+        Reply::Handshake(reply) => {
+            let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
+            return HttpResponse::build(status).content_type(reply.content_type).body(reply.body);
+        }
+        Reply::Accepted(id) => ("accepted", id),
+        Reply::Duplicate(id) => ("duplicate", id),
+    };
+    let mut response = HttpResponse::build(source.success_status);
+    match &source.provider.contract.success_body {
+        Some(body) => response.body(body.clone()),
+        None => {
+            let id = serde_json::Value::from(id);
+            response.content_type("application/json").body(format!(r#"{{"status":"{status}","id":{id}}}"#))
+        }
+    }
+}

@@ -1,1 +1,6 @@
-//! (being written)
+//! What the program says of itself: log lines and figures. Nothing here knows what they are about.
+
+pub mod log;
+pub mod metrics;
+
+pub use metrics::Metrics;

@@ -1,1 +1,329 @@
-//! (being written)
+//! JSON bodies: whether they are JSON, and the few scalars that somebody points at.
+//!
+//! No tree is built. Members at the top are found while the body is validated; a pointer that goes deeper
+//! reads only the value that it goes through once more.
+//!
+//! Invariants
+//! - What [`is_json`] accepts can stand inside a JSON document as it is: UTF-8, one value, no byte order mark.
+//! - Of a repeated key the last one counts, as most parsers have it.
+//! - Numbers stay text: `1.10` and `1e999` come back as they were sent.
+
+use std::borrow::Cow;
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Deepest nesting of a body that counts as JSON; many parsers, among them our consumers', refuse more.
+pub const MAX_DEPTH: usize = 128;
+
+/// The body is not JSON that can be carried on as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not JSON of at most {MAX_DEPTH} levels")]
+pub struct NotJson;
+
+/// A text that is not a JSON Pointer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a JSON Pointer such as \"/data/id\"")]
+pub struct BadPointer(pub String);
+
+/// Whether `body` is JSON: one value, UTF-8, at most [`MAX_DEPTH`] levels deep.
+pub fn is_json(body: &[u8]) -> bool {
+    Pointers::default().read(body).is_ok()
+}
+
+/// A set of JSON Pointers (RFC 6901), ready to be read from many bodies.
+#[derive(Debug, Clone, Default)]
+pub struct Pointers {
+    root: Node,
+    count: usize,
+}
+
+/// One step of the pointers: who ends here, and which members matter further down.
+#[derive(Debug, Clone, Default)]
+struct Node {
+    slots: Vec<usize>,
+    children: Vec<(String, Node)>,
+}
+
+impl Pointers {
+    /// Prepares `pointers`; [`Picked::get`] numbers them from 0 in this order.
+    ///
+    /// # Errors
+    /// The first text that is not a pointer.
+    pub fn new<S: AsRef<str>>(pointers: impl IntoIterator<Item = S>) -> Result<Self, BadPointer> {
+        let mut all = Self::default();
+        for pointer in pointers {
+            let mut node = &mut all.root;
+            for token in tokens(pointer.as_ref())? {
+                let at = match node.children.iter().position(|(name, _)| *name == token) {
+                    Some(at) => at,
+                    None => {
+                        node.children.push((token, Node::default()));
+                        node.children.len() - 1
+                    }
+                };
+                node = &mut node.children[at].1;
+            }
+            node.slots.push(all.count);
+            all.count += 1;
+        }
+        Ok(all)
+    }
+
+    /// Validates `body` and picks what the pointers show.
+    ///
+    /// # Errors
+    /// [`NotJson`]: empty, not UTF-8, a byte order mark, not one JSON value, or nested too deep.
+    pub fn read<'a>(&self, body: &'a [u8]) -> Result<Picked<'a>, NotJson> {
+        let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
+        if too_deep(body) {
+            return Err(NotJson);
+        }
+        let mut picked = vec![None; self.count];
+        walk(&self.root, text, &mut picked)?;
+        Ok(Picked(picked))
+    }
+}
+
+/// What the pointers found in one body.
+#[derive(Debug)]
+pub struct Picked<'a>(Vec<Option<Cow<'a, str>>>);
+
+impl Picked<'_> {
+    /// The scalar of the `n`-th pointer: a string decoded, a number or a boolean as it was sent.
+    /// `None`: absent, null, an object, an array, or a string that is not Unicode.
+    pub fn get(&self, n: usize) -> Option<&str> {
+        self.0.get(n)?.as_deref()
+    }
+}
+
+fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {
+    let bad = || BadPointer(pointer.to_owned());
+    if pointer.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rest = pointer.strip_prefix('/').ok_or_else(bad)?;
+    rest.split('/')
+        .map(|token| {
+            let escapes = token.matches('~').count();
+            if escapes != token.matches("~0").count() + token.matches("~1").count() {
+                return Err(bad());
+            }
+            Ok(token.replace("~1", "/").replace("~0", "~"))
+        })
+        .collect()
+}
+
+/// Reads one value: its scalars into `picked`, its members by the nodes below `node`.
+/// A value below the top is known to be valid, so only the call for the whole body fails.
+fn walk<'a>(node: &Node, text: &'a str, picked: &mut [Option<Cow<'a, str>>]) -> Result<(), NotJson> {
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let text = text.trim_ascii_start();
+    let members = match text.as_bytes().first() {
+        Some(b'{') if !node.children.is_empty() => parser.deserialize_map(Members(node)),
+        Some(b'[') if !node.children.is_empty() => parser.deserialize_seq(Members(node)),
+        _ => parser.deserialize_ignored_any(IgnoredAny).map(|_| Vec::new()),
+    }
+    .map_err(|_| NotJson)?;
+    parser.end().map_err(|_| NotJson)?;
+    if let Some(value) = scalar(text).filter(|_| !node.slots.is_empty()) {
+        for slot in &node.slots {
+            picked[*slot] = Some(value.clone());
+        }
+    }
+    for ((_, child), value) in node.children.iter().zip(members) {
+        if let Some(value) = value {
+            walk(child, value.get(), picked)?;
+        }
+    }
+    Ok(())
+}
+
+fn scalar(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim_ascii_end();
+    match text.as_bytes().first()? {
+        b'"' => string(text),
+        b't' | b'f' | b'-' | b'0'..=b'9' => Some(Cow::Borrowed(text)),
+        _ => None,
+    }
+}
+
+/// The content of a valid JSON string literal; `None` if an escape names half a surrogate pair.
+fn string(literal: &str) -> Option<Cow<'_, str>> {
+    if literal.contains('\\') {
+        serde_json::from_str(literal).ok().map(Cow::Owned)
+    } else {
+        literal.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
+    }
+}
+
+/// Finds the raw text of the children of a node; the last of equal keys stays.
+struct Members<'n>(&'n Node);
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let children = &self.0.children;
+        let mut found = vec![None; children.len()];
+        // The key as raw text: decoding every key would refuse those with half a surrogate pair, which are JSON.
+        while let Some(key) = map.next_key::<&RawValue>()? {
+            let key = string(key.get());
+            match children.iter().position(|(name, _)| key.as_deref() == Some(name)) {
+                Some(at) => found[at] = Some(map.next_value::<&RawValue>()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let children = &self.0.children;
+        let wanted: Vec<Option<usize>> = children.iter().map(|(name, _)| index(name)).collect();
+        let mut found = vec![None; children.len()];
+        for n in 0.. {
+            let more = match wanted.iter().position(|w| *w == Some(n)) {
+                Some(at) => {
+                    found[at] = seq.next_element::<&RawValue>()?;
+                    found[at].is_some()
+                }
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn index(token: &str) -> Option<usize> {
+    let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
+    if plain { token.parse().ok() } else { None }
+}
+
+/// Whether brackets nest deeper than [`MAX_DEPTH`]; looks closely only where there are enough of them.
+fn too_deep(body: &[u8]) -> bool {
+    let opening = |b: &u8| matches!(b, b'{' | b'[');
+    if body.iter().filter(|b| opening(b)).count() <= MAX_DEPTH {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for b in body {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(pointer: &str, body: &str, expected: Option<&str>) {
+        let pointers = Pointers::new([pointer]).unwrap();
+        assert_eq!(pointers.read(body.as_bytes()).unwrap().get(0), expected, "{pointer} of {body}");
+    }
+
+    #[track_caller]
+    fn refused(body: &[u8]) {
+        let pointers = Pointers::new(["/a", "/b/0/c"]).unwrap();
+        assert!(!is_json(body) && pointers.read(body).is_err(), "{:?}", String::from_utf8_lossy(body));
+    }
+
+    #[test]
+    fn a_scalar_is_found_wherever_the_pointer_shows() {
+        check("/a", r#" { "x": [1, {"a": 0}], "a" : "v" } "#, Some("v"));
+        check("/a/b/1/c", r#"{"a":{"b":[{"c":1},{"c":"v"}]}}"#, Some("v"));
+        check("/0", "[7]", Some("7"));
+        check("/01", "[7,8]", None);
+        check("", "\"whole\"\n", Some("whole"));
+        check("/a~1b~0", r#"{"a/b~":"v"}"#, Some("v"));
+        check("/", r#"{"":"v"}"#, Some("v"));
+    }
+
+    #[test]
+    fn numbers_and_booleans_keep_the_text_they_were_sent_with() {
+        check("/a", r#"{"a": 1.10 }"#, Some("1.10"));
+        check("/a", r#"{"a":1e999}"#, Some("1e999"));
+        check("/a", r#"{"a":123456789012345678901234567890}"#, Some("123456789012345678901234567890"));
+        check("/a", r#"{"a":false}"#, Some("false"));
+    }
+
+    #[test]
+    fn strings_and_keys_are_decoded() {
+        check("/a", r#"{"a":"\u00e9\n\"é"}"#, Some("é\n\"é"));
+        check("/é", r#"{"\u00e9":"v"}"#, Some("v"));
+        check("/a", r#"{"a":"\ud800"}"#, None);
+        check("/a", r#"{"\ud800":1,"a":"v"}"#, Some("v"));
+    }
+
+    #[test]
+    fn null_objects_and_arrays_are_no_scalars() {
+        for body in [r#"{"a":null}"#, r#"{"a":{}}"#, r#"{"a":[1]}"#, "{}", "[]", "1", "null"] {
+            check("/a", body, None);
+        }
+        check("/a/b", r#"{"a":1e999}"#, None);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        check("/a", r#"{"a":"1","a":"2"}"#, Some("2"));
+        check("/a", r#"{"a":"1","a":null}"#, None);
+        check("/a/b", r#"{"a":{"b":"1"},"a":{"c":"2"}}"#, None);
+        check("/a", r#"{"a":"1","\u0061":"2"}"#, Some("2"));
+    }
+
+    #[test]
+    fn several_pointers_share_one_reading() {
+        let pointers = Pointers::new(["/a/b", "/a", "/c", "/a/b"]).unwrap();
+        let picked = pointers.read(br#"{"a":{"b":1},"c":true}"#).unwrap();
+        assert_eq!([0, 1, 2, 3, 4].map(|n| picked.get(n)), [Some("1"), None, Some("true"), Some("1"), None]);
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_in_whatever_part_it_hides() {
+        for body in ["", " ", "{", "{}x", "{} {}", "[1,]", "{'a':1}", "{\"a\":01}", "{\"a\":\"\n\"}", "{\"\t\":1}"] {
+            refused(body.as_bytes());
+        }
+        for body in
+            ["NaN", "{\"x\":{\"y\":[1,}}", "{\"b\":[{\"c\":tru}]}", "{\"a\":1.}", "\u{feff}{}", "{\"a\":\"\\x\"}"]
+        {
+            refused(body.as_bytes());
+        }
+        refused(b"{\"a\":\"\xff\"}");
+        refused(b"{\"x\":\"\xc3\x28\"}");
+    }
+
+    #[test]
+    fn nesting_is_bounded_but_brackets_in_strings_do_not_count() {
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n)).into_bytes();
+        assert!(is_json(&nested(MAX_DEPTH)));
+        assert!(!is_json(&nested(MAX_DEPTH + 1)));
+        assert!(!is_json(&nested(1 << 20)));
+        assert!(is_json(format!("[\"{}\\\"{}\"]", "[".repeat(500), "{".repeat(500)).as_bytes()));
+        assert!(is_json(format!("[{}]", vec!["{}"; 500].join(",")).as_bytes()));
+    }
+
+    #[test]
+    fn a_text_that_is_no_pointer_is_refused() {
+        for text in ["a", "a/b", "/~", "/a~2"] {
+            assert_eq!(Pointers::new([text]).unwrap_err(), BadPointer(text.to_owned()));
+        }
+    }
+}

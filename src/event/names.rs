@@ -57,6 +57,10 @@ name!(
     /// Name of a `[backends.<name>]` section.
     BackendName
 );
+name!(
+    /// Name of a cursor that the server keeps for a consumer.
+    ConsumerName
+);
 
 #[cfg(test)]
 mod tests {

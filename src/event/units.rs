@@ -1,8 +1,14 @@
 //! Sizes (`"1MiB"`) and durations (`"10s"`) as the configuration writes them.
 
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
 
 /// A duration such as `"300ms"`, `"10s"`, `"24h"`.
 ///
@@ -44,24 +50,66 @@ pub fn optional_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 /// A list; one string stands for a list of what its commas separate, so that the environment can set it.
 ///
 /// # Errors
-/// An item that `T` refuses, with its text.
+/// The first item that `T` refuses, as `T` says it.
 pub fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
+    T: FromStr,
+    T::Err: fmt::Display,
 {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    let items = match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(text) => {
-            text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T> de::Visitor<'de> for List<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of texts, or one text with commas")
         }
-        OneOrMany::Many(items) => items,
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vec<T>, E> {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            items.map(|item| item.parse().map_err(E::custom)).collect()
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()?.map(Zeroizing::<String>::new) {
+                list.push(item.parse().map_err(de::Error::custom)?);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_any(List(PhantomData))
+}
+
+/// As [`list`], where the key may be left out.
+///
+/// # Errors
+/// As [`list`].
+pub fn optional_list<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    list(deserializer).map(Some)
+}
+
+/// A list of networks; an address without a prefix length is a network of one.
+///
+/// # Errors
+/// The first item that is neither a network nor an address.
+pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    let items: Vec<String> = list(deserializer)?;
+    let network = |text: &String| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+        (Ok(network), _) => Ok(network),
+        (_, Ok(address)) => Ok(address.into()),
+        _ => Err(de::Error::custom(format!("`{text}` is not a network such as \"192.0.2.0/24\""))),
     };
-    items.iter().map(|item| item.parse().map_err(de::Error::custom)).collect()
+    items.iter().map(network).collect()
 }

@@ -1,0 +1,60 @@
+//! Errors of the admin listener, as `application/problem+json` (RFC 9457).
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use actix_web::{HttpResponse, ResponseError};
+
+/// What was wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// A parameter or body that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The bearer token is missing or wrong.
+    #[error("a bearer token is needed")]
+    Unauthorized,
+    /// The journal cannot be read or written.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Problem {
+    /// The answer.
+    pub fn response(&self) -> HttpResponse {
+        self.error_response()
+    }
+
+    fn code(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not found"),
+            Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is wrong"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not authorized"),
+            Self::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "journal_failed", "The journal failed"),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.code().0
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let (status, code, title) = self.code();
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if matches!(self, Self::Unauthorized) {
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        let body = serde_json::json!({
+            "type": format!("urn:hookferry:problem:{code}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+        });
+        response.body(body.to_string())
+    }
+}

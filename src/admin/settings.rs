@@ -1,0 +1,21 @@
+//! `[admin]`: the second listener, for operators and consumers.
+
+use std::net::SocketAddr;
+
+use crate::event::SecretRef;
+
+/// `[admin]`: the second listener.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port; other than loopback needs [`Settings::token`].
+    pub listen: SocketAddr,
+    /// Bearer token that everything but `/livez` and `/readyz` asks for. `None`: open, on loopback only.
+    pub token: Option<SecretRef>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None }
+    }
+}

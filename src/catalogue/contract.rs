@@ -1,0 +1,236 @@
+//! The file `providers/<name>.toml`, key by key.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::ContractError;
+use super::value::Value;
+use crate::event::units;
+use crate::verify::Spec;
+
+/// Everything that a receiver must know of a sender.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contract {
+    /// Name for people.
+    pub title: String,
+    /// The sender's page about its webhooks.
+    #[serde(default)]
+    pub docs: Option<String>,
+    /// What the operator does at the sender, and which secret to copy from there.
+    #[serde(default)]
+    pub setup: Option<String>,
+    /// Methods that the sender uses, upper case.
+    #[serde(default = "post")]
+    pub methods: Vec<String>,
+    /// Status that the sender takes as success.
+    #[serde(default = "ok")]
+    pub success_status: u16,
+    /// Body that the sender demands on success.
+    #[serde(default)]
+    pub success_body: Option<String>,
+    /// Status that makes this sender try again later.
+    #[serde(default = "unavailable")]
+    pub busy_status: u16,
+    /// How long the sender waits for the answer; `None`: it does not say.
+    #[serde(default, deserialize_with = "units::optional_duration")]
+    pub timeout: Option<Duration>,
+    /// How long after the event it still tries; zero: it never tries again. `None`: it does not say.
+    #[serde(default, deserialize_with = "units::optional_duration")]
+    pub retry_horizon: Option<Duration>,
+    /// Keys whose facts come from memory rather than from the sender's page or library.
+    #[serde(default)]
+    pub recalled: Vec<String>,
+    /// How its requests are proven.
+    pub verify: Spec,
+    /// Where an event's attributes stand.
+    #[serde(default)]
+    pub event: EventSpec,
+    /// Challenges, answered before anything is ferried.
+    #[serde(default)]
+    pub handshake: Vec<HandshakeSpec>,
+    /// A request for `hookferry send` to start from.
+    #[serde(default)]
+    pub sample: Sample,
+    /// Requests that must verify, and be refused once tampered with.
+    #[serde(default)]
+    pub example: Vec<Example>,
+}
+
+/// `[event]`: where an event's attributes stand; of a list the first that is there counts.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventSpec {
+    /// The id, equal on redelivery.
+    #[serde(deserialize_with = "units::list")]
+    pub id: Vec<Value>,
+    /// Whether the signature covers the id; left out, it follows from `[verify]`.
+    pub id_signed: Option<bool>,
+    /// The type, without the provider's name.
+    #[serde(rename = "type", deserialize_with = "units::list")]
+    pub kind: Vec<Value>,
+    /// The time of the event: Unix seconds or milliseconds, or RFC 3339.
+    #[serde(deserialize_with = "units::list")]
+    pub time: Vec<Value>,
+    /// The resource that the event is about.
+    #[serde(deserialize_with = "units::list")]
+    pub subject: Vec<Value>,
+}
+
+/// `[[handshake]]`: a request that is answered, never ferried.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandshakeSpec {
+    /// How to tell it from an event.
+    pub when: When,
+    /// Whether it bears a signature like an event; it is answered only once that is proven.
+    pub signed: bool,
+    /// The answer.
+    pub reply: ReplySpec,
+}
+
+/// Conditions of a handshake; all of those given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct When {
+    /// The method.
+    pub method: Option<String>,
+    /// JSON Pointer into the body, and the scalar there.
+    pub body: BTreeMap<String, String>,
+    /// Query parameter, and its value.
+    pub query: BTreeMap<String, String>,
+    /// Header, and its value.
+    pub header: BTreeMap<String, String>,
+}
+
+/// The answer to a handshake.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplySpec {
+    /// The status.
+    pub status: u16,
+    /// `text/plain` or `application/json`: no type that a browser would run.
+    pub content_type: String,
+    /// The body; `{body:/pointer}`, `{query:NAME}` and `{header:NAME}` stand for values of the request.
+    pub body: String,
+}
+
+/// `[sample]`: what a request of this sender looks like.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// A type that the sender knows.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The body, JSON; id, type and time are set where `[event]` reads them.
+    pub body: String,
+    /// Headers that the sender adds besides.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self { kind: "test".to_owned(), body: "{}".to_owned(), headers: BTreeMap::new() }
+    }
+}
+
+/// `[[example]]`: a request with its secret and time, from a computation other than ours.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Secret as the sender shows it to the operator.
+    pub secret: String,
+    /// Time of receipt, Unix seconds.
+    pub now: i64,
+    /// The method.
+    #[serde(default = "post_one")]
+    pub method: String,
+    /// Path of the request target.
+    #[serde(default)]
+    pub path: String,
+    /// Query without the `?`.
+    #[serde(default)]
+    pub query: String,
+    /// URL that the sender was given.
+    #[serde(default)]
+    pub public_url: Option<String>,
+    /// Headers by name.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+    /// What must be read from it.
+    pub expect: Expect,
+}
+
+/// Attributes that an example must give; what is left out must be absent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// The event id.
+    pub id: Option<String>,
+    /// The event type.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// The event time, RFC 3339, UTC.
+    pub time: Option<String>,
+    /// The resource.
+    pub subject: Option<String>,
+    /// Body of the answer, where the request is a handshake.
+    pub reply: Option<String>,
+}
+
+impl Contract {
+    /// A contract of which only the scheme and the places of the attributes are known.
+    pub(super) fn bare(verify: Spec, event: EventSpec) -> Self {
+        Self {
+            title: "Custom".to_owned(),
+            docs: None,
+            setup: None,
+            methods: post(),
+            success_status: ok(),
+            success_body: None,
+            busy_status: unavailable(),
+            timeout: None,
+            retry_horizon: None,
+            recalled: Vec::new(),
+            verify,
+            event,
+            handshake: Vec::new(),
+            sample: Sample::default(),
+            example: Vec::new(),
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ContractError> {
+        let known = ["GET", "HEAD", "POST", "PUT"];
+        if self.methods.is_empty() || !self.methods.iter().all(|method| known.contains(&method.as_str())) {
+            return Err(ContractError::key("methods", format!("is not a list of some of {}", known.join(", "))));
+        }
+        if !(200..300).contains(&self.success_status) {
+            return Err(ContractError::key("success_status", "is not between 200 and 299"));
+        }
+        // 410 makes many senders delete the subscription for good.
+        if !(400..600).contains(&self.busy_status) || self.busy_status == 410 {
+            return Err(ContractError::key("busy_status", "is not an error status that asks for another try"));
+        }
+        Ok(())
+    }
+}
+
+fn post() -> Vec<String> {
+    vec![post_one()]
+}
+
+fn post_one() -> String {
+    "POST".to_owned()
+}
+
+fn ok() -> u16 {
+    200
+}
+
+fn unavailable() -> u16 {
+    503
+}

@@ -1,0 +1,95 @@
+//! Where one value stands in a request, as provider files and configurations write it.
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::event::json::Pointers;
+
+/// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, or `"form:FIELD:/pointer"` for JSON
+/// inside a form field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A request header; lower case.
+    Header(String),
+    /// A scalar of the JSON body, by JSON Pointer.
+    Body(String),
+    /// A parameter of the query.
+    Query(String),
+    /// A field of a form, or a scalar of the JSON in it.
+    Form { field: String, pointer: Option<String> },
+}
+
+/// A text that names no place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a place such as \"header:x-event-id\", \"body:/data/id\", \"query:id\" or \"form:id\"")]
+pub struct BadValue(pub String);
+
+impl Value {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// [`BadValue`], also for a pointer that is none.
+    pub fn parse(text: &str) -> Result<Self, BadValue> {
+        let bad = || BadValue(text.to_owned());
+        let value = match text.split_once(':').ok_or_else(bad)? {
+            (_, "") => return Err(bad()),
+            ("header", name) => Self::Header(name.to_ascii_lowercase()),
+            ("body", pointer) => Self::Body(pointer.to_owned()),
+            ("query", name) => Self::Query(name.to_owned()),
+            ("form", field) => match field.split_once(":/") {
+                Some((field, rest)) => Self::Form { field: field.to_owned(), pointer: Some(format!("/{rest}")) },
+                None => Self::Form { field: field.to_owned(), pointer: None },
+            },
+            _ => return Err(bad()),
+        };
+        if let Self::Body(pointer) | Self::Form { pointer: Some(pointer), .. } = &value {
+            Pointers::new([pointer]).map_err(|_| bad())?;
+        }
+        Ok(value)
+    }
+}
+
+impl std::str::FromStr for Value {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        Self::parse(text)
+    }
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Form { field, pointer: Some(pointer) } => write!(f, "form:{field}:{pointer}"),
+            Self::Form { field, pointer: None } => write!(f, "form:{field}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_back_as_it_is_written() {
+        for text in ["header:x-id", "body:/a/b", "query:hub.mode", "form:payload", "form:payload:/type"] {
+            assert_eq!(Value::parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(Value::parse("header:X-Id").unwrap(), Value::Header("x-id".to_owned()));
+    }
+
+    #[test]
+    fn a_text_that_names_no_place_is_refused() {
+        for text in ["", "body", "body:", "body:id", "cookie:a", "header:", "form:a:/~2"] {
+            assert_eq!(Value::parse(text), Err(BadValue(text.to_owned())));
+        }
+    }
+}

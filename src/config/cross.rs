@@ -1,0 +1,125 @@
+//! Checks that need more than one key: limits that must fit each other, names that must lead somewhere.
+
+use std::collections::HashMap;
+
+use super::layers::Vars;
+use super::mistake::did_you_mean;
+use super::section::Collector;
+use super::{Source, secrets};
+use crate::event::route::{Glob, Route};
+use crate::event::{BackendName, Secret, SourceName};
+use crate::ingress::settings::Server;
+use crate::{admin, journal};
+
+/// Room that a record needs beside the body, in bytes: attributes, kept headers, framing.
+const RECORD_OVERHEAD: u64 = 64 << 10;
+
+/// What may be named: every section that exists, even one with mistakes in it.
+pub struct Names {
+    /// `[sources.*]`.
+    pub sources: Vec<SourceName>,
+    /// `[backends.*]`.
+    pub backends: Vec<BackendName>,
+}
+
+/// Reads the admin's token, and asks for one where others can reach the listener.
+pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &Vars) -> Option<Secret> {
+    let Some(reference) = &admin.token else {
+        if !admin.listen.ip().is_loopback() {
+            let what = format!("{} is not a loopback address: set admin.token", admin.listen);
+            collect.mistake(&["admin", "listen"], what);
+        }
+        return None;
+    };
+    match secrets::resolve(reference, vars) {
+        Ok(token) if token.expose().iter().all(u8::is_ascii_graphic) => Some(token),
+        Ok(_) => {
+            collect.mistake(&["admin", "token"], "must be visible ASCII: no header can carry it");
+            None
+        }
+        Err(what) => {
+            collect.mistake(&["admin", "token"], what);
+            None
+        }
+    }
+}
+
+/// Checks the sections that stand alone, and against each other.
+pub fn limits(
+    collect: &mut Collector,
+    server: &Server,
+    admin: &admin::settings::Settings,
+    journal: &journal::settings::Settings,
+    dedup: &journal::settings::Dedup,
+) {
+    let mut zero = |section: &str, key: &str, is_zero: bool| {
+        if is_zero {
+            collect.mistake(&[section, key], "must be more than zero");
+        }
+    };
+    zero("server", "max_body", server.max_body == 0);
+    zero("server", "body_timeout", server.body_timeout.is_zero());
+    zero("server", "ack_timeout", server.ack_timeout.is_zero());
+    zero("server", "max_connections", server.max_connections == 0);
+    zero("dedup", "max_keys", dedup.max_keys == 0);
+    if journal.dir.as_os_str().is_empty() {
+        collect.mistake(&["journal", "dir"], "is empty");
+    }
+    if server.listen.port() != 0 && server.listen == admin.listen {
+        let what = format!("{} is the address of both listeners", admin.listen);
+        collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);
+    }
+    fits(collect, &["server", "max_body"], server.max_body, journal.segment_in_force());
+}
+
+fn fits(collect: &mut Collector, path: &[&str], max_body: u64, segment: u64) {
+    if max_body.saturating_add(RECORD_OVERHEAD) > segment {
+        let what = format!(
+            "a body of {max_body} B, with {RECORD_OVERHEAD} B of attributes, does not fit a segment of {segment} B \
+             (journal.segment_bytes, at most a quarter of journal.max_bytes)"
+        );
+        collect.mistake_among(&[path, &["journal", "max_bytes"], &["journal", "segment_bytes"]], what);
+    }
+}
+
+/// Checks that routes lead from known sources to known backends.
+pub fn routes(collect: &mut Collector, routes: &[(usize, Route)], names: &Names) {
+    for (n, route) in routes {
+        let n = n.to_string();
+        if route.to.is_empty() {
+            collect.mistake(&["routes", &n, "to"], "names no backend");
+        }
+        backends(collect, &["routes", &n, "to"], &route.to, names);
+        let source = route.matching.source.as_ref().map(Glob::as_str).filter(|source| !source.contains('*'));
+        let known = names.sources.iter().map(SourceName::as_str);
+        if let Some(source) = source.filter(|source| !known.clone().any(|name| name == *source)) {
+            let what = format!("no source is named `{source}`{}", did_you_mean(source, known));
+            collect.mistake(&["routes", &n, "match", "source"], what);
+        }
+    }
+}
+
+fn backends(collect: &mut Collector, path: &[&str], used: &[BackendName], names: &Names) {
+    for name in used.iter().filter(|name| !names.backends.contains(name)) {
+        let known = names.backends.iter().map(BackendName::as_str);
+        let what = format!("no backend is named `{name}`{}", did_you_mean(name.as_str(), known));
+        collect.mistake(path, what);
+    }
+}
+
+/// Checks that no two sources share a path, that their backends exist, and that their bodies fit.
+pub fn sources(collect: &mut Collector, sources: &[Source], names: &Names, segment: u64) {
+    let mut paths: HashMap<&str, &SourceName> = HashMap::new();
+    for source in sources {
+        let at = |key: &'static str| ["sources", source.name.as_str(), key];
+        if let Some(other) = paths.insert(&source.path, &source.name) {
+            collect.mistake(&at("path"), format!("`{}` is the path of sources.{other} already", source.path));
+        }
+        if let Some(used) = &source.settings.backends {
+            backends(collect, &at("backends"), used, names);
+        }
+        if let Some(max_body) = source.settings.max_body {
+            fits(collect, &at("max_body"), max_body, segment);
+        }
+    }
+}

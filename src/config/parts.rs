@@ -1,0 +1,89 @@
+//! `[backends.*]` and `[[routes]]`, and what all sections with many entries share.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use config::{Map, Value, ValueKind};
+
+use super::Vars;
+use super::mistake::did_you_mean;
+use super::secrets::resolve_strings;
+use super::section::{Collector, decode};
+use crate::backend::{self, TYPES};
+use crate::event::BackendName;
+use crate::event::route::Route;
+
+/// A section of sections into its entries, by name; a name that cannot be one is a mistake.
+pub fn entries<N>(collect: &mut Collector, section: &str, value: Option<Value>) -> Vec<(N, Value)>
+where
+    N: FromStr<Err: Display> + Ord,
+{
+    let table = match value.map(|value| value.kind) {
+        Some(ValueKind::Table(table)) => table,
+        None | Some(ValueKind::Nil) => Map::new(),
+        Some(_) => {
+            collect.mistake(&[section], format!("must be sections [{section}.<name>]"));
+            Map::new()
+        }
+    };
+    let mut entries: Vec<(N, Value)> = Vec::new();
+    for (name, value) in table {
+        match name.parse::<N>() {
+            Ok(parsed) => entries.push((parsed, value)),
+            Err(error) => collect.mistake(&[section, &name], error.to_string()),
+        }
+    }
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    entries
+}
+
+/// Reads one backend by its `type`, after `env:` and `file:` in its strings are resolved.
+pub fn backend(
+    collect: &mut Collector,
+    name: &BackendName,
+    mut value: Value,
+    vars: &Vars,
+) -> Option<backend::Settings> {
+    let section = ["backends", name.as_str()];
+    let mut wrong = Vec::new();
+    resolve_strings(&mut value, vars, &mut Vec::new(), &mut |path, what| wrong.push((path.to_vec(), what)));
+    let complete = wrong.is_empty();
+    for (inside, what) in wrong {
+        let path: Vec<&str> = section.into_iter().chain(inside.iter().map(String::as_str)).collect();
+        collect.mistake(&path, what);
+    }
+    let kind = match &mut value.kind {
+        ValueKind::Table(table) => table.remove("type"),
+        _ => None,
+    };
+    let at = ["backends", name.as_str(), "type"];
+    let Some(kind) = kind.and_then(|kind| kind.into_string().ok()) else {
+        collect.mistake(&at, format!("missing: one of {}", TYPES.join(", ")));
+        return None;
+    };
+    if !TYPES.contains(&kind.as_str()) {
+        let near = did_you_mean(&kind, TYPES.iter().copied());
+        collect.mistake(&at, format!("`{kind}` is not one of {}{near}", TYPES.join(", ")));
+        return None;
+    }
+    let decode = |value| {
+        let mut track = serde_path_to_error::Track::new();
+        let result = backend::Settings::parse(&kind, serde_path_to_error::Deserializer::new(value, &mut track));
+        result.map_err(|error| serde_path_to_error::Error::new(track.path(), error))
+    };
+    collect.section(&section, value, decode).filter(|_| complete)
+}
+
+/// Reads all routes, each with its mistakes and its number.
+pub fn routes(collect: &mut Collector, value: Option<Value>) -> Vec<(usize, Route)> {
+    let items = match value.map(|value| value.kind) {
+        Some(ValueKind::Array(items)) => items,
+        None | Some(ValueKind::Nil) => Vec::new(),
+        Some(_) => {
+            collect.mistake(&["routes"], "must be a list: [[routes]]");
+            Vec::new()
+        }
+    };
+    let read = |(n, value): (usize, Value)| Some((n, collect.section(&["routes", &n.to_string()], value, decode)?));
+    items.into_iter().enumerate().filter_map(read).collect()
+}

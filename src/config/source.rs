@@ -1,0 +1,204 @@
+//! `[sources.<name>]`: a provider, its keys, and limits, resolved from what the section says.
+
+use std::time::Duration;
+
+use config::Value;
+
+use super::mistake::did_you_mean;
+use super::secrets::resolve;
+use super::section::{Collector, decode};
+use super::{DEMO, Vars};
+use crate::catalogue::{self, CatalogueError, ContractError, Provider};
+use crate::event::{Secret, SourceName};
+use crate::ingress::settings;
+use crate::verify::{KeyError, Keys, Spec};
+
+/// `provider` of a source that brings its own contract.
+const CUSTOM: &str = "custom";
+/// `provider` of a source that proves nothing.
+const NONE: &str = "none";
+
+/// A source that checks.
+#[derive(Debug)]
+pub struct Source {
+    /// Name of the section.
+    pub name: SourceName,
+    /// Path of the endpoint, unique.
+    pub path: String,
+    /// The sender's contract, with this source's tolerance and partition key.
+    pub provider: Provider,
+    /// Newest first; empty where the provider takes none, and for the demo source that waits for its secret.
+    pub secrets: Vec<Secret>,
+    /// All else, as the section has it.
+    pub settings: settings::Source,
+}
+
+impl Source {
+    /// The secrets as keys of the provider's rule.
+    ///
+    /// # Errors
+    /// Only where [`Source::secrets`] was changed after loading.
+    pub fn keys(&self) -> Result<Keys, KeyError> {
+        self.provider.rule.keys(&self.secrets)
+    }
+}
+
+/// Reads one source, its provider and its secrets; `None` where they cannot be read.
+pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Vars, no_file: bool) -> Option<Source> {
+    let before = collect.mistakes.len();
+    let settings: Option<settings::Source> = collect.section(&["sources", name.as_str()], value, decode);
+    let settings = settings?;
+    let clean = collect.mistakes.len() == before;
+    let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
+    reading.own();
+    let secrets = reading.secrets(vars);
+    let provider = reading.provider()?;
+    if clean && let Some(secrets) = &secrets {
+        let waits = no_file && name.as_str() == DEMO && secrets.is_empty();
+        if !waits {
+            reading.keys(&provider, secrets);
+        }
+    }
+    let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
+    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), settings })
+}
+
+struct Reading<'a, 'b> {
+    collect: &'a mut Collector<'b>,
+    name: &'a str,
+    settings: &'a settings::Source,
+}
+
+impl Reading<'_, '_> {
+    fn mistake(&mut self, key: &str, what: impl Into<String>) {
+        self.collect.mistake(&["sources", self.name, key], what);
+    }
+
+    /// Checks the keys that need no other section.
+    fn own(&mut self) {
+        let settings = self.settings;
+        if settings.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            self.mistake("path", "must begin with `/`");
+        }
+        if settings.path.as_ref().is_some_and(|path| path.contains(not_in_path)) {
+            self.mistake("path", "must not hold white space, `?`, `#`, `{` or `}`");
+        }
+        if settings.max_body == Some(0) {
+            self.mistake("max_body", "must be more than zero");
+        }
+        if settings.success_status.is_some_and(|status| !(200..300).contains(&status)) {
+            self.mistake("success_status", "must be 200 to 299");
+        }
+        // 410 makes senders switch the endpoint off.
+        if settings.busy_status.is_some_and(|status| !(400..600).contains(&status) || status == 410) {
+            self.mistake("busy_status", "must be 400 to 599, other than 410");
+        }
+        if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
+            self.mistake("public_url", "must be a URL that begins with https:// or http://");
+        }
+    }
+
+    /// All secrets; `None` where one cannot be read.
+    fn secrets(&mut self, vars: &Vars) -> Option<Vec<Secret>> {
+        let mut secrets = Vec::new();
+        for (n, reference) in self.settings.secrets.iter().enumerate() {
+            match resolve(reference, vars) {
+                Ok(secret) => secrets.push(secret),
+                Err(what) => {
+                    self.collect.mistake(&["sources", self.name, "secrets", &n.to_string()], what);
+                }
+            }
+        }
+        (secrets.len() == self.settings.secrets.len()).then_some(secrets)
+    }
+
+    fn provider(&mut self) -> Option<Provider> {
+        let settings = self.settings;
+        let mut provider = self.contract()?;
+        if let Some(tolerance) = settings.tolerance {
+            match provider.clone().with_tolerance(tolerance) {
+                _ if tolerance < Duration::from_secs(1) => self.mistake("tolerance", "must be at least one second"),
+                Ok(other) => provider = other,
+                Err(error) => self.mistake("tolerance", error.problem),
+            }
+        }
+        if let Some(text) = &settings.partition_key {
+            let place = catalogue::Value::parse(text).map_err(|error| error.to_string());
+            let other = place
+                .and_then(|place| provider.clone().with_partition_key(&[place]).map_err(|error| error.to_string()));
+            match other {
+                Ok(other) => provider = other,
+                Err(what) => self.mistake("partition_key", what),
+            }
+        }
+        if provider.rule.needs_url() && settings.public_url.is_none() {
+            self.mistake("public_url", format!("missing: `{}` signs the URL", settings.provider));
+        }
+        Some(provider)
+    }
+
+    /// The provider as the catalogue, or the section itself, has it.
+    fn contract(&mut self) -> Option<Provider> {
+        let settings = self.settings;
+        let (custom, none) = (settings.provider == CUSTOM, settings.provider == NONE);
+        if settings.verify.is_some() && !custom {
+            self.mistake("verify", "stands only beside provider = \"custom\"");
+        }
+        if settings.event.is_some() && !custom && !none {
+            self.mistake("event", "stands only beside provider = \"custom\" or \"none\"");
+        }
+        if settings.insecure && !none {
+            self.mistake("insecure", "stands only beside provider = \"none\"");
+        }
+        let event = settings.event.clone().unwrap_or_default();
+        let contract = if none {
+            if !settings.insecure {
+                self.mistake("provider", "\"none\" checks nothing: if that is meant, say insecure = true beside it");
+            }
+            Provider::custom(NONE, Spec::None {}, event)
+        } else if custom {
+            let Some(verify) = settings.verify.clone() else {
+                self.mistake("verify", "missing: provider = \"custom\" needs its signature described here");
+                return None;
+            };
+            Provider::custom(self.name, verify, event)
+        } else {
+            match catalogue::provider(&settings.provider) {
+                Ok(provider) => return Some(provider),
+                Err(CatalogueError::Unknown { name, .. }) => {
+                    let near = did_you_mean(&name, catalogue::names().chain([CUSTOM, NONE]));
+                    self.mistake("provider", format!("no provider is named `{name}`{near}"));
+                }
+                Err(error) => self.mistake("provider", error.to_string()),
+            }
+            return None;
+        };
+        match contract {
+            Ok(provider) => Some(provider),
+            Err(ContractError::Verify(error)) => {
+                self.collect.mistake(&["sources", self.name, "verify", error.key], error.problem);
+                None
+            }
+            Err(error) => {
+                self.mistake("event", error.to_string());
+                None
+            }
+        }
+    }
+
+    fn keys(&mut self, provider: &Provider, secrets: &[Secret]) {
+        match provider.rule.keys(secrets) {
+            Ok(_) => {}
+            Err(KeyError::Absent) => self.mistake("secrets", "missing: the provider signs with a secret"),
+            Err(error) => self.mistake("secrets", error.to_string()),
+        }
+    }
+}
+
+fn not_in_path(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || "?#{}".contains(c)
+}
+
+fn is_http_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+}

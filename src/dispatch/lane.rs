@@ -1,0 +1,376 @@
+//! One backend's way through the journal.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::retry;
+use super::status::Status;
+use super::{DeadLetters, Options, cursor_name};
+use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
+use crate::event::Stored;
+use crate::event::route::Routes;
+use crate::journal::{Cursor, Journal, Reader};
+use crate::telemetry::{Metrics, metrics};
+
+/// How much longer than its own limit a backend is given before the lane gives the session up.
+const SLACK: Duration = Duration::from_secs(2);
+
+/// Reads, publishes, decides, moves the cursor.
+pub struct Lane {
+    status: Arc<Status>,
+    backend: Arc<dyn Backend>,
+    limits: Limits,
+    journal: Journal,
+    reader: Option<Reader>,
+    routes: Arc<Routes>,
+    dead: DeadLetters,
+    cursor: Cursor,
+    /// Read and routed here, not decided yet, in order.
+    pending: Vec<Stored>,
+    /// Everything up to here is in `pending` or decided.
+    upto: u64,
+    saved: Option<oneshot::Receiver<()>>,
+    attempts: u32,
+    figures: Figures,
+    drain: CancellationToken,
+}
+
+struct Figures {
+    metrics: Metrics,
+    published: Counter,
+    publish_seconds: Histogram,
+    up: Gauge,
+    dead: Gauge,
+}
+
+impl Lane {
+    pub fn new(
+        options: &Options,
+        status: Arc<Status>,
+        backend: Arc<dyn Backend>,
+        cursor: Cursor,
+        drain: CancellationToken,
+    ) -> Self {
+        let labels = metrics::backend(status.name.as_str());
+        let figures = Figures {
+            metrics: options.metrics.clone(),
+            published: options.metrics.published.get_or_create(&labels).clone(),
+            publish_seconds: options.metrics.publish_seconds.get_or_create(&labels).clone(),
+            up: options.metrics.backend_up.get_or_create(&labels).clone(),
+            dead: options.metrics.dead_letters.get_or_create(&labels).clone(),
+        };
+        figures.up.set(0);
+        match options.dead.count(&status.name) {
+            Ok(count) => _ = figures.dead.set(count as i64),
+            Err(error) => tracing::error!("cannot count the dead letters of {}: {error}", status.name),
+        }
+        Self {
+            limits: backend.limits(),
+            reader: Some(options.journal.reader(cursor.decided)),
+            journal: options.journal.clone(),
+            routes: options.routes.clone(),
+            dead: options.dead.clone(),
+            status,
+            backend,
+            cursor,
+            pending: Vec::new(),
+            upto: cursor.decided,
+            saved: None,
+            attempts: 0,
+            figures,
+            drain,
+        }
+    }
+
+    /// Works until it is told to drain and has nothing left that its broker would take.
+    pub async fn run(mut self) {
+        let mut session: Option<Box<dyn Session>> = None;
+        loop {
+            if session.is_none() {
+                self.look_ahead().await;
+                match self.connect().await {
+                    Some(Ok(connected)) => {
+                        self.resume(connected.as_ref());
+                        session = Some(connected);
+                    }
+                    Some(Err(failure)) => {
+                        self.failed(&failure);
+                        if !self.rest(failure.reason).await {
+                            break;
+                        }
+                        continue;
+                    }
+                    None => break,
+                }
+            }
+            if self.pending.is_empty() && !self.fill().await {
+                break;
+            }
+            if !self.unpaused().await {
+                break;
+            }
+            let Some(connected) = session.as_mut().filter(|_| !self.pending.is_empty()) else { continue };
+            if let Some(reason) = self.publish(connected.as_mut()).await {
+                if retry::reconnects(reason) {
+                    session = None;
+                }
+                if !self.rest(reason).await {
+                    break;
+                }
+            }
+        }
+        self.settled().await;
+        self.figures.up.set(0);
+    }
+
+    /// Connects within the backend's limit; `None`: told to drain meanwhile, with nothing reached.
+    async fn connect(&self) -> Option<Result<Box<dyn Session>, Failure>> {
+        let limited = tokio::time::timeout(self.limits.timeout + SLACK, self.backend.connect());
+        tokio::select! {
+            biased;
+            result = limited => Some(result.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "no answer to the connection")))),
+            () = self.drain.cancelled(), if self.attempts > 0 || !self.is_behind() => None,
+        }
+    }
+
+    /// Where a broker knows what it has, it is right: what stands there is published, what is missing there is not.
+    fn resume(&mut self, session: &dyn Session) {
+        if self.status.up() {
+            tracing::info!("backend {} is connected", self.status.name);
+        }
+        self.figures.up.set(1);
+        match session.published() {
+            Some(there) if there < self.cursor.published => {
+                tracing::warn!(
+                    "backend {} lost events: it has up to {there}, {} were confirmed; they are published again",
+                    self.status.name,
+                    self.cursor.published
+                );
+                self.cursor = Cursor { decided: there, published: there };
+                self.restart_from(there);
+            }
+            Some(there) if there > self.cursor.decided => {
+                self.cursor = Cursor { decided: there, published: there };
+                self.pending.retain(|stored| stored.sequence > there);
+                if self.upto < there {
+                    self.restart_from(there);
+                }
+                self.status.moved(there, 0);
+            }
+            None if self.limits.keeps_cursor && self.cursor.published > 0 => tracing::warn!(
+                "backend {} does not know what it was sent: its cursor is missing; going on after {}, replay what is missing there",
+                self.status.name,
+                self.cursor.decided
+            ),
+            _ => {}
+        }
+    }
+
+    fn restart_from(&mut self, after: u64) {
+        self.pending.clear();
+        self.upto = after;
+        self.status.moved(after, 0);
+        if let Some(reader) = &mut self.reader {
+            reader.seek(after);
+        }
+    }
+
+    fn is_behind(&self) -> bool {
+        !self.pending.is_empty() || self.reader.as_ref().is_some_and(Reader::is_behind)
+    }
+
+    /// Loads the next events before a broker is reached, so that their age can be told.
+    async fn look_ahead(&mut self) {
+        if self.pending.is_empty() && self.is_behind() {
+            self.read().await;
+        }
+    }
+
+    /// Waits for events and loads them; `false`: there are none and none come.
+    async fn fill(&mut self) -> bool {
+        loop {
+            if self.is_behind() {
+                self.read().await;
+                return true;
+            }
+            self.status.waits(None);
+            let Some(reader) = &mut self.reader else { return false };
+            tokio::select! {
+                biased;
+                alive = reader.wait() => if !alive { return false },
+                () = self.drain.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Reads one batch; what is not routed here counts as decided.
+    async fn read(&mut self) {
+        let Some(mut reader) = self.reader.take() else { return };
+        let (events, bytes) = (self.limits.events, self.limits.bytes);
+        let batch = match reader.read_memory(events, bytes) {
+            Some(batch) => Ok(batch),
+            None => {
+                let read = tokio::task::spawn_blocking(move || {
+                    let batch = reader.read(events, bytes);
+                    (reader, batch)
+                });
+                match read.await {
+                    Ok((returned, batch)) => {
+                        reader = returned;
+                        batch
+                    }
+                    Err(error) => {
+                        reader = self.journal.reader(self.upto);
+                        Err(std::io::Error::other(error))
+                    }
+                }
+            }
+        };
+        match batch {
+            Ok(batch) => {
+                self.upto = reader.position();
+                let (routes, name) = (&self.routes, &self.status.name);
+                self.pending.extend(batch.into_iter().filter(|stored| {
+                    let event = &stored.envelope;
+                    routes.sends(name, &event.source, &event.provider, &event.kind)
+                }));
+                self.status.waits(self.pending.first());
+                if self.pending.is_empty() {
+                    self.cursor.decided = self.upto;
+                    self.save();
+                }
+            }
+            Err(error) => {
+                tracing::error!("backend {}: cannot read the journal: {error}", self.status.name);
+                tokio::time::sleep(retry::delay(u32::MAX, Reason::Refused, 0)).await;
+            }
+        }
+        self.reader = Some(reader);
+    }
+
+    async fn unpaused(&mut self) -> bool {
+        let mut paused = self.status.paused();
+        tokio::select! {
+            biased;
+            resumed = paused.wait_for(|paused| !paused) => resumed.is_ok(),
+            () = self.drain.cancelled() => false,
+        }
+    }
+
+    /// Publishes what is pending; the reason, if some of it must be tried again.
+    async fn publish(&mut self, session: &mut dyn Session) -> Option<Reason> {
+        if !self.limits.keeps_cursor {
+            // A kill may double at most the batch in flight: the one before must be written down first.
+            self.settled().await;
+        }
+        let start = Instant::now();
+        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
+        self.figures.publish_seconds.observe(start.elapsed().as_secs_f64());
+        let outcomes = published.unwrap_or_else(|_| {
+            let failure = Failure::new(Reason::Timeout, "no answer to a publish");
+            vec![Outcome::Retry(failure); self.pending.len()]
+        });
+        self.decide(outcomes).await
+    }
+
+    /// Takes the outcomes in: delivered and dead events are decided, the others stay pending.
+    async fn decide(&mut self, outcomes: Vec<Outcome>) -> Option<Reason> {
+        let mut left = Vec::new();
+        let mut failure = None;
+        let mut delivered = 0;
+        let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
+        let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
+        for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Delivered => {
+                    self.cursor.published = self.cursor.published.max(stored.sequence);
+                    delivered += 1;
+                }
+                Outcome::Retry(why) => {
+                    self.count(why.reason);
+                    failure.get_or_insert(why);
+                    left.push(stored);
+                }
+                Outcome::Reject(why) => {
+                    self.count(why.reason);
+                    if let Err(error) = self.bury(&stored, &why).await {
+                        tracing::error!("backend {}: cannot keep a dead letter: {error}", self.status.name);
+                        failure.get_or_insert(why);
+                        left.push(stored);
+                    }
+                }
+            }
+        }
+        self.figures.published.inc_by(delivered);
+        self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
+        self.pending = left;
+        self.status.moved(self.cursor.decided, delivered);
+        self.status.waits(self.pending.first());
+        self.save();
+        match &failure {
+            Some(failure) => self.failed(failure),
+            None => {
+                self.attempts = 0;
+                self.status.up();
+                self.figures.up.set(1);
+            }
+        }
+        failure.map(|failure| failure.reason)
+    }
+
+    async fn bury(&self, stored: &Stored, why: &Failure) -> std::io::Result<()> {
+        let (dead, name, attempts) = (self.dead.clone(), self.status.name.clone(), self.attempts + 1);
+        let (stored, why, now_ms) = (stored.clone(), why.clone(), self.journal.now_ms());
+        let sequence = stored.sequence;
+        let kept = tokio::task::spawn_blocking({
+            let (name, why) = (name.clone(), why.clone());
+            move || dead.keep(&name, &stored, &why, attempts, now_ms)
+        });
+        kept.await.map_err(std::io::Error::other)??;
+        self.figures.dead.inc();
+        tracing::error!("backend {name} cannot take event {sequence}: {why}; it is a dead letter");
+        Ok(())
+    }
+
+    fn count(&self, reason: Reason) {
+        let labels = vec![("backend", self.status.name.to_string()), ("reason", reason.label().to_owned())];
+        self.figures.metrics.publish_failures.get_or_create(&labels).inc();
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.figures.up.set(0);
+        if self.status.down(failure, self.journal.now_ms()) {
+            tracing::warn!("backend {}: {failure}; events wait in the journal", self.status.name);
+        }
+    }
+
+    /// Waits before the next try; `false`: told to drain, and the broker takes nothing.
+    async fn rest(&self, reason: Reason) -> bool {
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        tokio::select! {
+            biased;
+            () = self.drain.cancelled() => false,
+            () = tokio::time::sleep(retry::delay(self.attempts, reason, random)) => true,
+        }
+    }
+
+    fn save(&mut self) {
+        self.status.moved(self.cursor.decided, 0);
+        self.saved = Some(self.journal.save_cursor(&cursor_name(&self.status.name), self.cursor));
+    }
+
+    /// Waits until the cursor is written.
+    async fn settled(&mut self) {
+        if let Some(saved) = self.saved.take() {
+            // The journal is gone only when the process ends.
+            let _ = saved.await;
+        }
+    }
+}

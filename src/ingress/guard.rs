@@ -1,0 +1,108 @@
+//! Who is asking: the sender's address, through trusted proxies only.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::event::Headers;
+
+/// Most addresses of a forwarding header that are looked at.
+const HOPS: usize = 32;
+
+/// The sender's address: `peer`, or behind trusted proxies the last address that none of them vouches for.
+///
+/// `Forwarded` counts before `X-Forwarded-For`. Lists are walked from the right, since a sender writes on the left
+/// what it likes. An IPv4 address mapped into IPv6 is the IPv4 address.
+pub fn client_ip(peer: IpAddr, headers: &dyn Headers, trusted: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
+    let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
+    if !trusts(&peer) {
+        return peer;
+    }
+    let forwarded = addresses(headers, "forwarded", forwarded_for);
+    let hops = if forwarded.is_empty() { addresses(headers, "x-forwarded-for", plain) } else { forwarded };
+    let mut client = peer;
+    for hop in hops.into_iter().rev().take(HOPS) {
+        // What is not an address was written by the hop before: that one is as far as can be told.
+        let Some(address) = hop else { break };
+        client = address;
+        if !trusts(&client) {
+            break;
+        }
+    }
+    client
+}
+
+/// Whether `address` is in one of `networks`; none given: it is.
+pub fn allowed(address: IpAddr, networks: &[IpNet]) -> bool {
+    networks.is_empty() || networks.iter().any(|network| network.contains(&address.to_canonical()))
+}
+
+fn addresses(headers: &dyn Headers, name: &str, parse: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
+    let lines = (0..).map_while(|n| headers.nth(name, n));
+    let texts = lines.map(|line| std::str::from_utf8(line).unwrap_or("?"));
+    texts.flat_map(|line| line.split(',')).map(|item| parse(item.trim())).collect()
+}
+
+/// The `for=` of one element of `Forwarded` (RFC 7239).
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let value = element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then_some(value)
+    })?;
+    plain(value.trim_matches('"'))
+}
+
+/// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
+fn plain(text: &str) -> Option<IpAddr> {
+    let bracketed = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(inside, _)| inside);
+    let parsed = match bracketed {
+        Some(inside) => inside.parse::<IpAddr>().ok(),
+        None => text.parse().ok().or_else(|| text.rsplit_once(':')?.0.parse().ok()),
+    };
+    parsed.map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(peer: &str, headers: &[(&str, &str)], client: &str) {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let found = client_ip(peer.parse().unwrap(), headers.as_slice() as &dyn Headers, &trusted);
+        assert_eq!(found.to_string(), client);
+    }
+
+    #[test]
+    fn a_sender_cannot_choose_its_address() {
+        check("203.0.113.9", &[("x-forwarded-for", "192.0.2.1")], "203.0.113.9");
+        check("10.0.0.1", &[("x-forwarded-for", "192.0.2.1, 203.0.113.9")], "203.0.113.9");
+        check("10.0.0.1", &[("x-forwarded-for", "192.0.2.1"), ("x-forwarded-for", "203.0.113.9, 10.0.0.2")], "203.0.113.9");
+    }
+
+    #[test]
+    fn proxies_are_walked_from_the_right() {
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, 10.1.1.1")], "203.0.113.9");
+        check("::ffff:10.0.0.1", &[("x-forwarded-for", "::ffff:203.0.113.9")], "203.0.113.9");
+        check("fd00::1", &[("forwarded", "for=192.0.2.60;proto=http, for=\"[2001:db8::9]:4711\"")], "2001:db8::9");
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9:1234")], "203.0.113.9");
+        check("10.0.0.1", &[], "10.0.0.1");
+    }
+
+    #[test]
+    fn what_is_no_address_ends_the_walk() {
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, unknown")], "10.0.0.1");
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, 0177.0.0.1, 10.0.0.3")], "10.0.0.3");
+    }
+
+    #[test]
+    fn an_allow_list_means_what_it_says() {
+        let networks = ["192.0.2.0/24".parse().unwrap()];
+        assert!(allowed("192.0.2.7".parse().unwrap(), &networks));
+        assert!(allowed("::ffff:192.0.2.7".parse().unwrap(), &networks));
+        assert!(!allowed("192.0.3.7".parse().unwrap(), &networks));
+        assert!(allowed("192.0.3.7".parse().unwrap(), &[]));
+    }
+}

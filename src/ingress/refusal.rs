@@ -1,0 +1,184 @@
+//! Why a request is not accepted, and the one place that maps it to a status.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+
+use crate::journal::AppendError;
+use crate::verify;
+
+/// Why a request is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No source has this path.
+    UnknownSource,
+    /// The source's provider does not use this method.
+    MethodNotAllowed,
+    /// The sender's address is not among the allowed networks.
+    AddressNotAllowed,
+    /// Larger than `max_body`, as sent or decoded.
+    BodyTooLarge,
+    /// Not received within `body_timeout`.
+    BodyTimeout,
+    /// The sender went away in the middle of its body.
+    BodyBroken,
+    /// A content encoding that is not supported, or content that is not encoded as it says.
+    UnsupportedMediaType,
+    /// The scheme's headers are not all there.
+    SignatureMissing,
+    /// Not signed with any of the secrets.
+    SignatureMismatch,
+    /// Signed too long ago, or in the future.
+    TimestampOutOfTolerance,
+    /// The journal has no room.
+    JournalFull,
+    /// The journal takes nothing after failed writes.
+    JournalClosed,
+    /// The journal did not answer within `ack_timeout`.
+    JournalSlow,
+    /// The process is about to stop.
+    ShuttingDown,
+}
+
+/// What a sender is told.
+struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    /// Seconds after which to try again; makes the status the provider's own.
+    retry_after_s: Option<u32>,
+    /// Whether bytes of the request may be left unread.
+    close: bool,
+}
+
+impl Refusal {
+    /// Every refusal.
+    pub const ALL: &'static [Self] = &[
+        Self::UnknownSource,
+        Self::MethodNotAllowed,
+        Self::AddressNotAllowed,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::BodyBroken,
+        Self::UnsupportedMediaType,
+        Self::SignatureMissing,
+        Self::SignatureMismatch,
+        Self::TimestampOutOfTolerance,
+        Self::JournalFull,
+        Self::JournalClosed,
+        Self::JournalSlow,
+        Self::ShuttingDown,
+    ];
+
+    fn problem(self) -> Problem {
+        let plain = |status, code, title| Problem { status, code, title, retry_after_s: None, close: false };
+        let closing = |status, code, title| Problem { close: true, ..plain(status, code, title) };
+        let later = |seconds, code, title| Problem {
+            retry_after_s: Some(seconds),
+            ..plain(StatusCode::SERVICE_UNAVAILABLE, code, title)
+        };
+        match self {
+            Self::UnknownSource => closing(StatusCode::NOT_FOUND, "unknown_source", "No source has this path"),
+            Self::MethodNotAllowed => {
+                closing(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This source does not take this method")
+            }
+            Self::AddressNotAllowed => {
+                closing(StatusCode::FORBIDDEN, "address_not_allowed", "This address may not send to this source")
+            }
+            Self::BodyTooLarge => closing(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::BodyTimeout => closing(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request came too slowly"),
+            Self::BodyBroken => closing(StatusCode::BAD_REQUEST, "body_broken", "The body is not complete"),
+            Self::UnsupportedMediaType => plain(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "The content encoding is not supported or not what it says",
+            ),
+            Self::SignatureMissing => plain(StatusCode::UNAUTHORIZED, "signature_missing", "The signature is missing"),
+            Self::SignatureMismatch => {
+                plain(StatusCode::UNAUTHORIZED, "signature_mismatch", "The signature does not match")
+            }
+            Self::TimestampOutOfTolerance => plain(
+                StatusCode::UNAUTHORIZED,
+                "timestamp_out_of_tolerance",
+                "The signed time is too far from now",
+            ),
+            Self::JournalFull => later(10, "journal_full", "There is no room for more events"),
+            Self::JournalClosed => later(10, "journal_closed", "Events cannot be written to disk"),
+            Self::JournalSlow => later(2, "journal_slow", "Events are not written to disk in time"),
+            Self::ShuttingDown => Problem { close: true, ..later(2, "shutting_down", "The service is stopping") },
+        }
+    }
+
+    /// Its code: the end of the problem's type, and the value of the label `outcome`.
+    pub fn code(self) -> &'static str {
+        self.problem().code
+    }
+
+    /// The answer, as `application/problem+json` (RFC 9457).
+    ///
+    /// - `busy`: the status that makes this sender try again later;
+    /// - `methods`: what a 405 allows.
+    pub fn response(self, busy: StatusCode, methods: &str) -> HttpResponse {
+        let problem = self.problem();
+        let status = if problem.retry_after_s.is_some() { busy } else { problem.status };
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        if let Some(seconds) = problem.retry_after_s {
+            response.insert_header((RETRY_AFTER, seconds));
+        }
+        if self == Self::MethodNotAllowed {
+            response.insert_header((ALLOW, methods));
+        }
+        if problem.close {
+            response.force_close();
+        }
+        let (code, title) = (problem.code, problem.title);
+        response.body(format!(
+            r#"{{"type":"urn:hookferry:problem:{code}","title":"{title}","status":{},"detail":"{title}."}}"#,
+            status.as_u16()
+        ))
+    }
+}
+
+impl From<verify::Refusal> for Refusal {
+    fn from(refusal: verify::Refusal) -> Self {
+        match refusal {
+            verify::Refusal::Missing => Self::SignatureMissing,
+            verify::Refusal::Mismatch => Self::SignatureMismatch,
+            verify::Refusal::Stale { .. } => Self::TimestampOutOfTolerance,
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::JournalFull,
+            AppendError::Closed | AppendError::Failed => Self::JournalClosed,
+            AppendError::Slow => Self::JournalSlow,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_never_a_redirect_a_410_or_a_5xx_that_a_sender_causes() {
+        for refusal in Refusal::ALL {
+            let status = refusal.response(StatusCode::SERVICE_UNAVAILABLE, "POST").status().as_u16();
+            assert!((400..=499).contains(&status) || status == 503, "{refusal:?}: {status}");
+            assert_ne!(status, 410);
+            assert_eq!(status == 503, refusal.problem().retry_after_s.is_some(), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_busy_answer_has_the_status_that_the_provider_retries() {
+        let response = Refusal::JournalFull.response(StatusCode::TOO_MANY_REQUESTS, "POST");
+        assert_eq!(response.status(), 429);
+        assert!(response.headers().contains_key(RETRY_AFTER));
+        assert_eq!(Refusal::SignatureMissing.response(StatusCode::TOO_MANY_REQUESTS, "POST").status(), 401);
+    }
+}

@@ -1,0 +1,125 @@
+//! `[server]` and `[sources.<name>]`: the public listener and who may send to it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::catalogue::EventSpec;
+use crate::event::route::Glob;
+use crate::event::{BackendName, SecretRef, units};
+use crate::verify;
+
+/// `[server]`: the public ingress.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Threads that serve requests; 0: one a core.
+    pub workers: usize,
+    /// Largest body, in bytes, as sent and after decoding; a source may name its own.
+    #[serde(deserialize_with = "units::size")]
+    pub max_body: u64,
+    /// Longest time to receive headers and body.
+    #[serde(deserialize_with = "units::duration")]
+    pub body_timeout: Duration,
+    /// Longest wait for the journal.
+    #[serde(deserialize_with = "units::duration")]
+    pub ack_timeout: Duration,
+    /// Most connections open at once, over all workers.
+    pub max_connections: usize,
+    /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
+    #[serde(deserialize_with = "units::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Longest time that a stop waits for what is in flight.
+    #[serde(deserialize_with = "units::duration")]
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            workers: 0,
+            max_body: 1 << 20,
+            body_timeout: Duration::from_secs(10),
+            ack_timeout: Duration::from_secs(1),
+            max_connections: 25_000,
+            trusted_proxies: Vec::new(),
+            shutdown_grace: Duration::from_secs(20),
+        }
+    }
+}
+
+/// When a source answers 2xx.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum Ack {
+    /// Once the event is on disk.
+    #[default]
+    Durable,
+}
+
+impl TryFrom<String> for Ack {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "durable" => Ok(Self::Durable),
+            "published" => Err("\"published\" is not supported by this version; \"durable\" is"),
+            _ => Err("is \"durable\" or nothing"),
+        }
+    }
+}
+
+/// `[sources.<name>]`: one sender, as the file has it; secrets are references still.
+///
+/// `None` means: as the provider, or `[server]` and `[dedup]`, say.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// An entry of the catalogue, `custom` (with [`Source::verify`]) or `none` (with [`Source::insecure`]).
+    pub provider: String,
+    /// Newest first; any match verifies.
+    #[serde(default, deserialize_with = "units::list")]
+    pub secrets: Vec<SecretRef>,
+    /// Path of the endpoint. `None`: `/webhooks/<name>`.
+    pub path: Option<String>,
+    /// Where its events go, whatever the routes say. `None`: by the routes.
+    #[serde(default, deserialize_with = "units::optional_list")]
+    pub backends: Option<Vec<BackendName>>,
+    /// Networks that may send; empty: any.
+    #[serde(default, deserialize_with = "units::networks")]
+    pub allow_ips: Vec<IpNet>,
+    /// Largest body, in bytes.
+    #[serde(default, deserialize_with = "units::optional_size")]
+    pub max_body: Option<u64>,
+    /// Largest distance between the signed time and ours.
+    #[serde(default, deserialize_with = "units::optional_duration")]
+    pub tolerance: Option<Duration>,
+    /// How long a redelivery is recognised; zero: no dedup.
+    #[serde(default, deserialize_with = "units::optional_duration")]
+    pub dedup_window: Option<Duration>,
+    /// Status of an accepted event, 200 to 299.
+    pub success_status: Option<u16>,
+    /// Status that makes the sender try again later, 400 to 599.
+    pub busy_status: Option<u16>,
+    /// `body:/json/pointer`, `header:name` or another place of the request: key of ordering and of FIFO groups.
+    pub partition_key: Option<String>,
+    /// When the answer is given.
+    #[serde(default)]
+    pub ack: Ack,
+    /// URL that the sender was given, for providers that sign it.
+    pub public_url: Option<String>,
+    /// Request headers kept in the envelope, lower case; `*` stands for any text.
+    #[serde(default, deserialize_with = "units::list")]
+    pub headers: Vec<Glob>,
+    /// Says that `provider = "none"` is meant.
+    #[serde(default)]
+    pub insecure: bool,
+    /// The signature of a `custom` source.
+    pub verify: Option<verify::Spec>,
+    /// Where a `custom` source has its event id, type, time and subject.
+    pub event: Option<EventSpec>,
+}

@@ -1,0 +1,149 @@
+//! One configured sender, ready to receive from.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use ipnet::IpNet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::Refusal;
+use super::seal::Sealed;
+use crate::catalogue::Provider;
+use crate::event::route::Glob;
+use crate::event::{Secret, SourceName};
+use crate::journal::{Journal, Key};
+use crate::telemetry::{Metrics, metrics};
+use crate::verify::{KeyError, Keys};
+
+/// One configured sender.
+pub struct Source {
+    /// Its name.
+    pub name: SourceName,
+    /// Its endpoint.
+    pub path: String,
+    /// Its contract, with the source's own tolerance and partition key.
+    pub provider: Provider,
+    /// What the signature is checked with.
+    pub keys: Keys,
+    /// Networks that may send; empty: any.
+    pub allow_ips: Vec<IpNet>,
+    /// Largest body, bytes.
+    pub max_body: u64,
+    /// How long a redelivery is recognised; zero: no dedup.
+    pub dedup_window: Duration,
+    /// Status of an accepted event.
+    pub success_status: StatusCode,
+    /// Status that makes the sender try again later.
+    pub busy_status: StatusCode,
+    /// URL that the sender was given.
+    pub public_url: Option<String>,
+    /// Request headers kept in the envelope.
+    pub headers: Vec<Glob>,
+    /// Its counters.
+    pub figures: Figures,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new event is on disk.
+    Accepted,
+    /// The event was accepted before.
+    Duplicate,
+    /// A challenge was answered.
+    Handshake,
+    /// It was refused.
+    Refused(Refusal),
+}
+
+/// Counters of one source, made once: nothing is looked up for a request.
+pub struct Figures {
+    accepted: Counter,
+    duplicate: Counter,
+    handshake: Counter,
+    refused: Vec<(Refusal, Counter)>,
+    /// Time to a 2xx.
+    pub ack_seconds: Histogram,
+    /// Events accepted.
+    pub events: Counter,
+}
+
+impl Figures {
+    /// Counters under the label `source`.
+    pub fn new(metrics: &Metrics, source: &str) -> Self {
+        let labels = metrics::source(source);
+        let counter = |outcome: &str| {
+            let labels = vec![("source", source.to_owned()), ("outcome", outcome.to_owned())];
+            metrics.requests.get_or_create(&labels).clone()
+        };
+        Self {
+            accepted: counter("accepted"),
+            duplicate: counter("duplicate"),
+            handshake: counter("handshake"),
+            refused: Refusal::ALL.iter().map(|refusal| (*refusal, counter(refusal.code()))).collect(),
+            ack_seconds: metrics.ack_seconds.get_or_create(&labels).clone(),
+            events: metrics.events.get_or_create(&labels).clone(),
+        }
+    }
+
+    /// Counts one request.
+    pub fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Accepted => _ = self.accepted.inc(),
+            Outcome::Duplicate => _ = self.duplicate.inc(),
+            Outcome::Handshake => _ = self.handshake.inc(),
+            Outcome::Refused(refusal) => {
+                if let Some((_, counter)) = self.refused.iter().find(|(known, _)| *known == refusal) {
+                    counter.inc();
+                }
+            }
+        }
+    }
+}
+
+impl Source {
+    /// The keys that `secrets` give under `provider`'s rule.
+    ///
+    /// # Errors
+    /// A secret that does not decode.
+    pub fn keys(provider: &Provider, secrets: &[Secret]) -> Result<Keys, KeyError> {
+        provider.rule.keys(secrets)
+    }
+
+    /// Whether the sender uses this method.
+    pub(super) fn takes(&self, method: &str) -> Result<(), Refusal> {
+        let known = self.provider.contract.methods.iter().any(|known| known == method);
+        if known { Ok(()) } else { Err(Refusal::MethodNotAllowed) }
+    }
+
+    /// The methods of a 405's `Allow`.
+    pub(super) fn methods(&self) -> String {
+        self.provider.contract.methods.join(", ")
+    }
+
+    /// Key of deduplication: the event id, with the body's hash where the signature does not cover the id.
+    pub(super) fn key(&self, journal: &Journal, sealed: &Sealed) -> Key {
+        if self.dedup_window.is_zero() {
+            return Key::NONE;
+        }
+        let body = (!self.provider.id_signed).then_some(&sealed.digest);
+        journal.key(self.name.as_str(), &sealed.envelope.id, body)
+    }
+
+    /// Whether a request header is kept in the envelope: signatures and credentials never are.
+    pub(super) fn keeps(&self, name: &str) -> bool {
+        const NEVER: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-gitlab-token"];
+        let rule = &self.provider.rule;
+        let signature = name.contains("signature")
+            || name.contains("hmac")
+            || rule.signature_header().is_some_and(|header| header.eq_ignore_ascii_case(name));
+        !signature && !NEVER.contains(&name) && self.headers.iter().any(|glob| glob.matches(name))
+    }
+}
+
+/// Text of an address.
+pub(super) fn text(address: Option<IpAddr>) -> Option<bytestring::ByteString> {
+    address.map(|address| address.to_string().into())
+}

@@ -1,0 +1,344 @@
+//! Opens a journal: what is on disk after a clean stop, a kill, a power cut or damage becomes a journal again.
+//!
+//! A bad frame with no valid one behind it is a torn tail and is cut. A bad frame with valid ones behind it is
+//! damage: it is set aside, the rest stays. What cannot be read is moved to `quarantine/`, never removed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::watch;
+
+use super::cursors::{self, Cursor, Cursors};
+use super::dedup::Index;
+use super::format::{DATA_START, HEADER_BYTES, HEADER_COPY, Header, HeaderError, Kind};
+use super::scan::{Scan, Step};
+use super::segment::{self, Segment};
+use super::sidecar::{self, Keys};
+use super::writer::{Active, Writer, start_segment};
+use super::{Key, OpenError, Options, Shared, State, keeper, queue, ring};
+
+/// Bytes of the newest frames kept in memory.
+const RING_BYTES: usize = 8 << 20;
+/// A new journal begins with a small segment, so that the first start need not wait for a large one.
+const FIRST_BYTES: u64 = 1 << 20;
+
+/// A segment file that was found.
+struct Found {
+    path: PathBuf,
+    header: Header,
+    bytes: u64,
+}
+
+/// Opens the journal and gives what its threads share, and the writer.
+pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
+    let dir = options.settings.dir.clone();
+    let data = dir.join("journal");
+    std::fs::create_dir_all(&data).map_err(OpenError::io(&data))?;
+    let lock = lock_dir(&dir)?;
+    let found = find(&dir, &data)?;
+    let id = match found.last() {
+        Some(last) => last.header.journal,
+        None => super::random().map_err(OpenError::io(&dir))?,
+    };
+    let mut settings = options.settings;
+    settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 4).max(64 << 10);
+    let mut shared = Shared {
+        dir,
+        id,
+        settings,
+        window: options.dedup.window,
+        clock: options.clock,
+        metrics: options.metrics,
+        queue: queue::Queue::default(),
+        tail: watch::Sender::new(0),
+        state: watch::Sender::new(State::Open),
+        ring: RwLock::new(ring::Ring::new(RING_BYTES, 0)),
+        segments: RwLock::default(),
+        cursors: Mutex::default(),
+        damaged: Mutex::new(HashSet::new()),
+        keeper: keeper::Desk::default(),
+        lock,
+    };
+    let (active, next) = if found.is_empty() { begin(&shared)? } else { resume(&shared, &found)? };
+    let now_s = ((shared.clock)() / 1000) as u32;
+    let seed = u64::from_le_bytes(super::random().map_err(OpenError::io(&shared.dir))?);
+    let mut index = Index::new(shared.window.as_secs(), options.dedup.max_keys as usize, seed);
+    let keys = known_keys(&shared, &active)?;
+    for (key, time_s) in keys {
+        if u64::from(now_s.saturating_sub(time_s)) <= shared.window.as_secs() {
+            index.insert(key, time_s, 0);
+        }
+    }
+    shared.tail.send_replace(next - 1);
+    shared.ring = RwLock::new(ring::Ring::new(RING_BYTES, next - 1));
+    shared.metrics.journal_open.set(1);
+    shared.metrics.journal_bytes.set(shared.bytes() as i64);
+    shared.metrics.dedup_keys.set(index.len() as i64);
+    Ok((shared, Writer::new(active, index, next)))
+}
+
+/// Takes the directory for this process; the lock ends with it, however it ends.
+fn lock_dir(dir: &Path) -> Result<File, OpenError> {
+    let path = dir.join("journal.lock");
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let mut file = open.map_err(OpenError::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = Some(holder.trim().to_owned()).filter(|pid| !pid.is_empty());
+            return Err(OpenError::InUse { dir: dir.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(OpenError::io(&path)(error)),
+    }
+    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(OpenError::io(&path))?;
+    Ok(file)
+}
+
+/// All usable segments in order; what has no readable header is moved to `quarantine/`.
+fn find(dir: &Path, data: &Path) -> Result<Vec<Found>, OpenError> {
+    let mut found = Vec::new();
+    let mut unreadable = Vec::new();
+    for entry in std::fs::read_dir(data).map_err(OpenError::io(data))? {
+        let path = entry.map_err(OpenError::io(data))?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") {
+            // A segment that a stopped process had made ahead.
+            std::fs::remove_file(&path).map_err(OpenError::io(&path))?;
+        }
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let file = File::open(&path).map_err(OpenError::io(&path))?;
+        let bytes = file.metadata().map_err(OpenError::io(&path))?.len();
+        match read_header(&file) {
+            Ok(Ok(header)) => found.push(Found { path, header, bytes }),
+            Ok(Err(HeaderError::Newer(found))) => return Err(OpenError::Newer { path, found }),
+            Ok(Err(HeaderError::Damaged)) => unreadable.push(path),
+            Err(error) => return Err(OpenError::io(&path)(error)),
+        }
+    }
+    found.sort_by_key(|segment| segment.header.first);
+    for path in unreadable {
+        let aside = dir.join("quarantine");
+        let moved = std::fs::create_dir_all(&aside).and_then(|()| {
+            let name = path.file_name().unwrap_or_default();
+            std::fs::rename(&path, aside.join(name))
+        });
+        moved.map_err(OpenError::io(&path))?;
+        tracing::error!("{} has no readable header: moved to {}", path.display(), aside.display());
+    }
+    Ok(found)
+}
+
+fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
+    let mut result = Err(HeaderError::Damaged);
+    for offset in [0, HEADER_COPY] {
+        let mut bytes = [0; HEADER_BYTES];
+        match file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(error),
+        }
+        match Header::decode(&bytes) {
+            Ok(header) => return Ok(Ok(header)),
+            Err(HeaderError::Newer(version)) => result = Err(HeaderError::Newer(version)),
+            Err(HeaderError::Damaged) => {}
+        }
+    }
+    Ok(result)
+}
+
+/// A new journal.
+fn begin(shared: &Shared) -> Result<(Active, u64), OpenError> {
+    let data = shared.dir.join("journal");
+    let path = data.join(segment::file_name(1));
+    let capacity = FIRST_BYTES.min(shared.settings.segment_bytes);
+    let temporary = data.join("first.tmp");
+    let made = (|| {
+        let file = segment::make_zeroed(&temporary, capacity)?;
+        let header = Header {
+            epoch: u32::from_le_bytes(super::random()?),
+            first: 1,
+            created_ms: (shared.clock)(),
+            journal: shared.id,
+            previous_first: 0,
+            previous_end: 0,
+            previous_epoch: 0,
+        };
+        let offset = start_segment(&file, &header, &[])?;
+        std::fs::rename(&temporary, &path)?;
+        segment::sync_dir(&data)?;
+        segment::sync_dir(&shared.dir)?;
+        Ok((file, header, offset))
+    })();
+    let (file, header, offset) = made.map_err(OpenError::io(&path))?;
+    let segment = Arc::new(Segment::new(path, header, offset, 0, capacity));
+    set_segments(shared, vec![segment.clone()]);
+    Ok((Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false }, 1))
+}
+
+fn set_segments(shared: &Shared, segments: Vec<Arc<Segment>>) {
+    *shared.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner) = segments;
+}
+
+/// Goes on where the last process stopped, however it stopped.
+fn resume(shared: &Shared, found: &[Found]) -> Result<(Active, u64), OpenError> {
+    let mut segments = Vec::new();
+    for pair in found.windows(2) {
+        let (this, next) = (&pair[0], &pair[1].header);
+        let known = next.previous_first == this.header.first && next.previous_end >= DATA_START;
+        let end = if known { next.previous_end.min(this.bytes) } else { this.bytes };
+        let segment = Segment::new(this.path.clone(), this.header, end, next.first - 1, this.bytes);
+        segment.seal(next.created_ms);
+        segments.push(Arc::new(segment));
+    }
+    let Some(last) = found.last() else { return begin(shared) };
+    let mut cursors = BTreeMap::new();
+    let tail = read_tail(shared, last, &mut cursors)?;
+    if !tail.checkpoint {
+        older_cursors(found, &mut cursors)?;
+    }
+    *super::lock(&shared.cursors) = Cursors::new(cursors);
+    let segment = Arc::new(Segment::new(last.path.clone(), last.header, tail.offset, tail.last, last.bytes));
+    segments.push(segment.clone());
+    set_segments(shared, segments);
+    for (offset, length) in tail.damage {
+        shared.set_aside(&segment, offset, length);
+    }
+    let limit = last.bytes.max(shared.settings.segment_bytes.min(FIRST_BYTES));
+    let active = Active { segment, file: tail.file, offset: tail.offset, limit, keys: tail.keys, broken: false };
+    Ok((active, tail.last + 1))
+}
+
+/// The last segment, read whole.
+struct Tail {
+    file: File,
+    offset: u64,
+    last: u64,
+    keys: Keys,
+    checkpoint: bool,
+    damage: Vec<(u64, u64)>,
+}
+
+fn read_tail(shared: &Shared, found: &Found, cursors: &mut BTreeMap<String, Cursor>) -> Result<Tail, OpenError> {
+    let path = &found.path;
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
+    let mut scan = Scan::new(file, found.header.epoch, DATA_START, found.bytes);
+    let (mut last, mut keys, mut checkpoint, mut damage) = (found.header.first - 1, Keys::new(), false, Vec::new());
+    while let Some(step) = scan.next().map_err(OpenError::io(path))? {
+        match step {
+            Step::Frame(frame, _, body) => {
+                last = last.max(frame.sequence);
+                match frame.kind {
+                    Kind::Event if frame.key != Key::NONE => keys.push((frame.key, (frame.time_ms / 1000) as u32)),
+                    Kind::Checkpoint => {
+                        checkpoint = true;
+                        cursors.clear();
+                        cursors::apply(&body, cursors);
+                    }
+                    Kind::Cursors => cursors::apply(&body, cursors),
+                    Kind::Event | Kind::Unknown => {}
+                }
+            }
+            Step::Damage { offset, length } => damage.push((offset, length)),
+        }
+    }
+    let offset = scan.offset();
+    let torn_end = scan.nonzero_end().map_err(OpenError::io(path))?;
+    let file = scan.into_file();
+    if torn_end > offset {
+        tracing::warn!("{} B of an unfinished write were cut from {} at {offset}", torn_end - offset, path.display());
+        shared.clear(&file, offset, torn_end).map_err(OpenError::io(path))?;
+    }
+    // What a killed process wrote may be in memory only: nothing is confirmed or delivered before it is on disk.
+    file.sync_all().map_err(OpenError::io(path))?;
+    Ok(Tail { file, offset, last, keys, checkpoint, damage })
+}
+
+impl Shared {
+    /// Overwrites `[from, to)` with zeros, so that no later start takes it for a torn tail.
+    fn clear(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut offset = from;
+        while offset < to {
+            let part = zeros.len().min((to - offset) as usize);
+            file.write_all_at(&zeros[..part], offset)?;
+            offset += part as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The last segment lost its checkpoint: cursors of the segments before, under what the last one still says.
+/// Older cursors cost duplicates, never loss.
+fn older_cursors(found: &[Found], newest: &mut BTreeMap<String, Cursor>) -> Result<(), OpenError> {
+    tracing::warn!(
+        "the newest checkpoint is damaged: cursors come from older ones, some events may be published again"
+    );
+    for segment in found.iter().rev().skip(1) {
+        let file = File::open(&segment.path).map_err(OpenError::io(&segment.path))?;
+        let mut scan = Scan::new(file, segment.header.epoch, DATA_START, segment.bytes);
+        let mut older = BTreeMap::new();
+        let mut checkpoint = false;
+        while let Some(step) = scan.next().map_err(OpenError::io(&segment.path))? {
+            match step {
+                Step::Frame(frame, _, body) if matches!(frame.kind, Kind::Checkpoint | Kind::Cursors) => {
+                    checkpoint |= frame.kind == Kind::Checkpoint;
+                    cursors::apply(&body, &mut older);
+                }
+                Step::Frame(..) | Step::Damage { .. } => {}
+            }
+        }
+        older.append(newest);
+        *newest = older;
+        if checkpoint {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Keys of all sidecars and of sealed segments without one, oldest first, then those of the active segment.
+fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
+    let now_ms = (shared.clock)();
+    let window_ms = u64::try_from(shared.window.as_millis()).unwrap_or(u64::MAX);
+    let mut keys = Keys::new();
+    let mut have = HashSet::new();
+    for first in sidecar::list(&shared.dir) {
+        if let Some(mut found) = sidecar::read(&shared.dir, first, &shared.id) {
+            keys.append(&mut found);
+            have.insert(first);
+        }
+    }
+    for segment in shared.segments() {
+        let Some(sealed_ms) = segment.sealed_ms() else { continue };
+        if have.contains(&segment.first) || now_ms.saturating_sub(sealed_ms) > window_ms {
+            continue;
+        }
+        let found = scan_keys(&segment).map_err(OpenError::io(&segment.path))?;
+        keys.extend_from_slice(&found);
+        shared.keeper.sealed(segment.first, found);
+    }
+    keys.extend_from_slice(&active.keys);
+    Ok(keys)
+}
+
+fn scan_keys(segment: &Segment) -> io::Result<Keys> {
+    let mut scan = Scan::new(File::open(&segment.path)?, segment.header.epoch, DATA_START, segment.end());
+    let mut keys = Keys::new();
+    while let Some(step) = scan.next()? {
+        if let Step::Frame(frame, ..) = step
+            && frame.kind == Kind::Event
+            && frame.key != Key::NONE
+        {
+            keys.push((frame.key, (frame.time_ms / 1000) as u32));
+        }
+    }
+    Ok(keys)
+}

@@ -1,0 +1,72 @@
+//! The last few MiB of frames in memory, so that a reader that keeps up never touches the disk.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::format::{FRAME_BYTES, Frame, Kind};
+use crate::event::{Envelope, Stored};
+
+/// Batches as they were written, newest last.
+pub struct Ring {
+    batches: VecDeque<Batch>,
+    bytes: usize,
+    capacity: usize,
+    /// Every event after this sequence is here.
+    base: u64,
+}
+
+struct Batch {
+    last: u64,
+    frames: Bytes,
+}
+
+impl Ring {
+    /// An empty ring of at most about `capacity` bytes; the journal ends at `base`.
+    pub fn new(capacity: usize, base: u64) -> Self {
+        Self { batches: VecDeque::new(), bytes: 0, capacity, base }
+    }
+
+    /// Adds the frames of one synced batch whose last event is `last`.
+    pub fn push(&mut self, last: u64, frames: Bytes) {
+        self.bytes += frames.len();
+        self.batches.push_back(Batch { last, frames });
+        while self.bytes > self.capacity
+            && let Some(oldest) = self.batches.pop_front()
+        {
+            self.bytes -= oldest.frames.len();
+            self.base = oldest.last;
+        }
+    }
+
+    /// The frames of all batches that hold events after `after`; `None` when some of them are on disk only.
+    pub fn after(&self, after: u64) -> Option<Vec<Bytes>> {
+        if after < self.base {
+            return None;
+        }
+        let first = self.batches.partition_point(|batch| batch.last <= after);
+        Some(self.batches.range(first..).map(|batch| batch.frames.clone()).collect())
+    }
+}
+
+/// Appends the events after `after` in `frames` (valid ones, from memory) to `out` until `full` says that it is enough.
+pub fn events(frames: &Bytes, after: u64, out: &mut Vec<Stored>, mut full: impl FnMut(&Stored) -> bool) -> bool {
+    let mut offset = 0;
+    while let Some(frame) = frames.get(offset..).and_then(Frame::peek) {
+        let start = offset + FRAME_BYTES;
+        offset += Frame::size(frame.length);
+        if frame.kind != Kind::Event || frame.sequence <= after {
+            continue;
+        }
+        let attributes = frames.slice(start..start + frame.attributes);
+        let body = frames.slice(start + frame.attributes..start + frame.length);
+        if let Ok(envelope) = Envelope::decode(attributes, body) {
+            let stored = Stored { sequence: frame.sequence, envelope };
+            if full(&stored) {
+                return true;
+            }
+            out.push(stored);
+        }
+    }
+    false
+}

@@ -1,0 +1,214 @@
+//! Walks the frames of a segment, from memory or from a file, and finds the way again behind damage.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+
+use super::format::{FRAME_BYTES, Frame};
+
+/// Least bytes read from a file at once.
+const CHUNK: usize = 1 << 20;
+
+/// What stands at a place of a segment.
+#[derive(Debug)]
+pub enum Step {
+    /// A valid frame: its fixed part, attributes and body.
+    Frame(Frame, Bytes, Bytes),
+    /// Bytes that are no valid frame, with valid ones behind them.
+    Damage {
+        /// Where they begin.
+        offset: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+/// Reads a segment's frames one after another.
+pub struct Scan {
+    file: File,
+    epoch: u32,
+    /// Where the next frame is looked for.
+    offset: u64,
+    /// Nothing is read from here on.
+    end: u64,
+    chunk: Bytes,
+    chunk_offset: u64,
+}
+
+impl Scan {
+    /// A scan of `[offset, end)` of a segment with this epoch.
+    pub fn new(file: File, epoch: u32, offset: u64, end: u64) -> Self {
+        Self { file, epoch, offset, end, chunk: Bytes::new(), chunk_offset: offset }
+    }
+
+    /// Moves the end: a segment that is written to grows.
+    pub fn set_end(&mut self, end: u64) {
+        self.end = end;
+    }
+
+    /// Looks for the next frame at `offset`, where one was returned or damage ends.
+    pub fn seek(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// The file, for the one who goes on writing to it.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Where the next frame is looked for; behind the last one that was returned.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next valid frame or the damage before it; `None` when no valid frame follows.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn next(&mut self) -> io::Result<Option<Step>> {
+        if let Some((frame, bytes)) = self.frame_at(self.offset)? {
+            self.offset += Frame::size(frame.length) as u64;
+            let attributes = bytes.slice(FRAME_BYTES..FRAME_BYTES + frame.attributes);
+            let body = bytes.slice(FRAME_BYTES + frame.attributes..FRAME_BYTES + frame.length);
+            return Ok(Some(Step::Frame(frame, attributes, body)));
+        }
+        let start = self.offset;
+        let mut place = start + 8;
+        while place + FRAME_BYTES as u64 <= self.end {
+            if self.frame_at(place)?.is_some() {
+                self.offset = place;
+                return Ok(Some(Step::Damage { offset: start, length: place - start }));
+            }
+            place += 8;
+        }
+        Ok(None)
+    }
+
+    /// Behind the last byte from `offset()` on that is not zero; `offset()` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn nonzero_end(&mut self) -> io::Result<u64> {
+        let mut last = self.offset;
+        let mut place = self.offset;
+        while place < self.end {
+            let bytes = self.bytes_at(place, 8)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(at) = bytes.iter().rposition(|&b| b != 0) {
+                last = place + at as u64 + 1;
+            }
+            place += bytes.len() as u64;
+        }
+        Ok(last)
+    }
+
+    /// The valid frame at `place`, whole; `None` if there is none.
+    fn frame_at(&mut self, place: u64) -> io::Result<Option<(Frame, Bytes)>> {
+        let head = self.bytes_at(place, FRAME_BYTES)?;
+        let Some(frame) = Frame::peek(&head) else { return Ok(None) };
+        let size = FRAME_BYTES + frame.length;
+        if place + size as u64 > self.end {
+            return Ok(None);
+        }
+        let whole = self.bytes_at(place, size)?;
+        Ok(Frame::check(self.epoch, &whole).map(|frame| (frame, whole)))
+    }
+
+    /// At least `least` bytes at `place`, fewer only at the end.
+    fn bytes_at(&mut self, place: u64, least: usize) -> io::Result<Bytes> {
+        let have = |chunk: &Bytes, start: u64| {
+            place
+                .checked_sub(start)
+                .and_then(|skip| chunk.len().checked_sub(skip as usize).map(|rest| (skip as usize, rest)))
+        };
+        let left = usize::try_from(self.end.saturating_sub(place)).unwrap_or(usize::MAX);
+        match have(&self.chunk, self.chunk_offset) {
+            Some((skip, rest)) if rest >= least.min(left) => Ok(self.chunk.slice(skip..)),
+            _ => {
+                let mut buffer = vec![0; least.max(CHUNK).min(left)];
+                let read = read_up_to(&self.file, &mut buffer, place)?;
+                buffer.truncate(read);
+                self.chunk = buffer.into();
+                self.chunk_offset = place;
+                Ok(self.chunk.clone())
+            }
+        }
+    }
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Key;
+    use super::super::format::Kind;
+    use super::*;
+
+    fn frames(bodies: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (at, body) in bodies.iter().enumerate() {
+            let frame = Frame {
+                length: 0,
+                sequence: at as u64 + 1,
+                time_ms: 0,
+                key: Key::NONE,
+                kind: Kind::Event,
+                unsynced: 0,
+                attributes: 0,
+            };
+            frame.encode(5, b"", body, &mut out);
+        }
+        out
+    }
+
+    fn walk(bytes: &[u8]) -> Vec<String> {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        let mut scan = Scan::new(file, 5, 0, bytes.len() as u64);
+        let mut seen = Vec::new();
+        while let Some(step) = scan.next().unwrap() {
+            seen.push(match step {
+                Step::Frame(frame, _, body) => format!("{}:{}", frame.sequence, body.len()),
+                Step::Damage { offset, length } => format!("damage {offset}+{length}"),
+            });
+        }
+        seen
+    }
+
+    #[test]
+    fn frames_come_in_order_across_reads() {
+        let big = vec![7; CHUNK + 100];
+        assert_eq!(walk(&frames(&[b"a", &big, b"", b"bcd"])), ["1:1", "2:1048676", "3:0", "4:3"]);
+    }
+
+    #[test]
+    fn damage_costs_only_the_frame_that_it_hit() {
+        let mut bytes = frames(&[b"aaaa", b"bbbb", b"cccc"]);
+        bytes[56 + 50] ^= 1;
+        assert_eq!(walk(&bytes), ["1:4", "damage 56+56", "3:4"]);
+        // A length that is wild.
+        bytes[56..60].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(walk(&bytes), ["1:4", "damage 56+56", "3:4"]);
+    }
+
+    #[test]
+    fn a_torn_tail_ends_the_walk() {
+        let bytes = frames(&[b"aaaa", b"bbbb"]);
+        assert_eq!(walk(&bytes[..bytes.len() - 8]), ["1:4"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! One file of the journal.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::format::{HEADER_COPY, Header};
+
+/// A segment as readers and the keeper see it; the writer alone has it open for writing.
+pub struct Segment {
+    /// No event of it has a lower sequence.
+    pub first: u64,
+    /// Its header.
+    pub header: Header,
+    /// Its file.
+    pub path: PathBuf,
+    /// Where the synced frames end, bytes.
+    end: AtomicU64,
+    /// Sequence of its last event, or `first - 1`.
+    last: AtomicU64,
+    /// Bytes of the file.
+    capacity: AtomicU64,
+    /// When it was sealed, Unix time, milliseconds; 0 while it is written to.
+    sealed_ms: AtomicU64,
+}
+
+impl Segment {
+    /// A segment whose frames end at `end` and whose last event is `last`.
+    pub fn new(path: PathBuf, header: Header, end: u64, last: u64, capacity: u64) -> Self {
+        Self {
+            first: header.first,
+            header,
+            path,
+            end: end.into(),
+            last: last.into(),
+            capacity: capacity.into(),
+            sealed_ms: 0.into(),
+        }
+    }
+
+    /// Where the synced frames end, bytes.
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Sequence of its last synced event.
+    pub fn last(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the file.
+    pub fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// When it was sealed, Unix time, milliseconds; `None` while it is written to.
+    pub fn sealed_ms(&self) -> Option<u64> {
+        Some(self.sealed_ms.load(Ordering::Acquire)).filter(|&ms| ms > 0)
+    }
+
+    /// Everything up to `end` and `last` is synced.
+    pub fn grow(&self, end: u64, last: u64) {
+        self.capacity.fetch_max(end, Ordering::Relaxed);
+        self.last.store(last, Ordering::Release);
+        self.end.store(end, Ordering::Release);
+    }
+
+    /// Nothing is written to it any more.
+    pub fn seal(&self, now_ms: u64) {
+        self.sealed_ms.store(now_ms.max(1), Ordering::Release);
+    }
+}
+
+/// Name of the segment whose first sequence is `first`.
+pub fn file_name(first: u64) -> String {
+    format!("{first:020}.seg")
+}
+
+/// Makes a file of `bytes` zeros, synced: overwriting it later costs no change of metadata at each sync.
+///
+/// # Errors
+/// No space, or another failure; the file is gone then.
+pub fn make_zeroed(path: &Path, bytes: u64) -> io::Result<File> {
+    let made = (|| {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let zeros = vec![0; 1 << 20];
+        let mut offset = 0;
+        while offset < bytes {
+            let part = zeros.len().min(usize::try_from(bytes - offset).unwrap_or(usize::MAX));
+            file.write_all_at(&zeros[..part], offset)?;
+            offset += part as u64;
+        }
+        file.sync_all()?;
+        // The zeros would only push useful pages out of the cache.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(file)
+    })();
+    if made.is_err() {
+        // Half a file is of no use and takes the room that others need.
+        let _ = std::fs::remove_file(path);
+    }
+    made
+}
+
+/// Makes an empty file that grows as it is written to.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_empty(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
+}
+
+/// Writes both copies of the header.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_header(file: &File, header: &Header) -> io::Result<()> {
+    file.write_all_at(&header.encode(), HEADER_COPY)?;
+    file.write_all_at(&header.encode(), 0)
+}
+
+/// Syncs a directory: names of files in it are durable after it.
+///
+/// # Errors
+/// It cannot be opened or synced.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

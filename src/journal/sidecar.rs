@@ -1,0 +1,103 @@
+//! The keys of a sealed segment in a small file, so that a start need not read whole segments,
+//! and so that keys outlive their segment for as long as the window lasts.
+//!
+//! `sidecar = magic 8, version u32, count u32, journal id 16, (key 16, time s u32)*, crc u32`
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::Key;
+use super::segment::sync_dir;
+
+const MAGIC: &[u8; 8] = b"HOOKIDS\n";
+const VERSION: u32 = 1;
+const HEAD: usize = 32;
+const ENTRY: usize = 20;
+
+/// Keys with the time at which each was accepted, Unix time, seconds.
+pub type Keys = Vec<(Key, u32)>;
+
+/// The file of the segment whose first sequence is `first`.
+pub fn path(dir: &Path, first: u64) -> PathBuf {
+    dir.join("dedup").join(format!("{first:020}.ids"))
+}
+
+/// Writes the keys of a segment; whole or not at all.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(dir: &Path, first: u64, journal: &[u8; 16], keys: &Keys) -> io::Result<()> {
+    let mut out = Vec::with_capacity(HEAD + keys.len() * ENTRY + 4);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&(keys.len() as u32).to_le_bytes());
+    out.extend_from_slice(journal);
+    for (key, time_s) in keys {
+        out.extend_from_slice(&key.0);
+        out.extend_from_slice(&time_s.to_le_bytes());
+    }
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    let path = path(dir, first);
+    let parent = dir.join("dedup");
+    std::fs::create_dir_all(&parent)?;
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&out)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, &path)?;
+    sync_dir(&parent)
+}
+
+/// The keys of the segment whose first sequence is `first`; `None` if they are missing, damaged or of another journal.
+pub fn read(dir: &Path, first: u64, journal: &[u8; 16]) -> Option<Keys> {
+    let bytes = std::fs::read(path(dir, first)).ok()?;
+    let (body, crc) = bytes.split_last_chunk::<4>()?;
+    let number = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?)) };
+    let count = number(12)? as usize;
+    let sound = crc32c::crc32c(body) == u32::from_le_bytes(*crc)
+        && body.starts_with(MAGIC)
+        && number(8)? == VERSION
+        && body.get(16..32)? == journal
+        && body.len() == HEAD + count * ENTRY;
+    if !sound {
+        return None;
+    }
+    let entries = body[HEAD..].chunks_exact(ENTRY);
+    entries
+        .map(|entry| Some((Key(entry[..16].try_into().ok()?), u32::from_le_bytes(entry[16..].try_into().ok()?))))
+        .collect()
+}
+
+/// First sequences of all sidecars, in order.
+pub fn list(dir: &Path) -> Vec<u64> {
+    let Ok(entries) = std::fs::read_dir(dir.join("dedup")) else { return Vec::new() };
+    let name = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
+    let mut found: Vec<u64> =
+        entries.filter_map(name).filter_map(|name| name.strip_suffix(".ids")?.parse().ok()).collect();
+    found.sort_unstable();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back_and_damaged_ones_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = vec![(Key([1; 16]), 5), (Key([2; 16]), 6)];
+        write(dir.path(), 9, &[7; 16], &keys).unwrap();
+        assert_eq!(read(dir.path(), 9, &[7; 16]), Some(keys));
+        assert_eq!(read(dir.path(), 9, &[8; 16]), None);
+        assert_eq!(list(dir.path()), [9]);
+        let path = path(dir.path(), 9);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(read(dir.path(), 9, &[7; 16]), None);
+        std::fs::write(&path, b"x").unwrap();
+        assert_eq!(read(dir.path(), 9, &[7; 16]), None);
+    }
+}

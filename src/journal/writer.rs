@@ -1,0 +1,321 @@
+//! The one thread that writes: takes all that waits, writes it, syncs once, answers everyone.
+//!
+//! There is no linger: the sync in progress is the time in which the next batch gathers.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use super::dedup::Index;
+use super::format::{DATA_START, Frame, Header, Kind};
+use super::queue::{Answer, Waiting};
+use super::segment::{self, Segment};
+use super::sidecar::Keys;
+use super::{AppendError, Appended, Key, Record, Shared, State, lock};
+
+/// Most events in one sync.
+const BATCH_EVENTS: usize = 4096;
+/// Most bytes in one sync; one larger event is written alone.
+const BATCH_BYTES: usize = 8 << 20;
+/// Bytes at the end of a segment that only cursors may take, so that backends can drain a journal that is full.
+const RESERVE: u64 = 64 << 10;
+/// The same, as a share of a small segment.
+const RESERVE_SHARE: u64 = 16;
+
+/// What the thread owns.
+pub struct Writer {
+    active: Active,
+    index: Index,
+    /// Sequence of the next event.
+    next: u64,
+    /// Sequence of the last event on disk.
+    synced: u64,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// The segment that is written to.
+pub struct Active {
+    /// As readers see it.
+    pub segment: Arc<Segment>,
+    /// Open for writing.
+    pub file: File,
+    /// Where the next frame goes.
+    pub offset: u64,
+    /// No frame goes beyond.
+    pub limit: u64,
+    /// Keys in it.
+    pub keys: Keys,
+    /// A sync of it failed: it is never written again.
+    pub broken: bool,
+}
+
+/// Why there is no segment to write to.
+enum Trouble {
+    Full(String),
+    Io(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full(format!("no space on disk: {error}"))
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl Writer {
+    /// A writer that goes on in `active` with the sequence `next`.
+    pub fn new(active: Active, index: Index, next: u64) -> Self {
+        Self { active, index, next, synced: next - 1, failures: 0 }
+    }
+
+    /// Writes until the queue is stopped and empty.
+    pub fn run(mut self, shared: &Shared) {
+        loop {
+            let mut work = shared.queue.take();
+            if work.cursors {
+                self.write_cursors(shared, work.sync || work.stop);
+                for saved in work.saved.drain(..) {
+                    let _ = saved.send(());
+                }
+            }
+            let last = work.stop && work.appends.is_empty();
+            self.append_all(shared, work);
+            if last {
+                self.write_cursors(shared, true);
+                return;
+            }
+        }
+    }
+
+    fn append_all(&mut self, shared: &Shared, mut work: Waiting) {
+        while !work.appends.is_empty() {
+            let most = BATCH_BYTES.min(shared.settings.segment_bytes as usize / 2);
+            let mut bytes = 0;
+            let fit = work.appends.iter().take(BATCH_EVENTS).take_while(|(record, _)| {
+                bytes += record.size();
+                bytes <= most
+            });
+            let rest = work.appends.split_off(fit.count().max(1));
+            self.append(shared, std::mem::replace(&mut work.appends, rest));
+        }
+    }
+
+    fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>) {
+        let need: usize = batch.iter().map(|(record, _)| record.size()).sum();
+        if let Err(error) = self.make_room(shared, need as u64) {
+            for (_, answer) in batch {
+                let _ = answer.send(Err(error));
+            }
+            return;
+        }
+        let mut frames = Vec::with_capacity(need);
+        let mut answers = Vec::with_capacity(batch.len());
+        let keys_before = self.active.keys.len();
+        for (record, answer) in batch {
+            let time_s = (record.time_ms / 1000) as u32;
+            if record.key != Key::NONE {
+                if !self.index.insert(record.key, time_s, record.window_s) {
+                    answers.push((answer, Appended::Duplicate));
+                    continue;
+                }
+                self.active.keys.push((record.key, time_s));
+            }
+            let frame = Frame {
+                length: 0,
+                sequence: self.next,
+                time_ms: record.time_ms,
+                key: record.key,
+                kind: Kind::Event,
+                unsynced: u16::try_from(self.next - self.synced).unwrap_or(u16::MAX),
+                attributes: 0,
+            };
+            frame.encode(self.active.segment.header.epoch, &record.attributes, &record.body, &mut frames);
+            answers.push((answer, Appended::New(self.next)));
+            self.next += 1;
+        }
+        if !frames.is_empty()
+            && let Err(error) = self.write_synced(shared, &frames)
+        {
+            for (key, _) in self.active.keys.drain(keys_before..) {
+                self.index.remove(key);
+            }
+            let refusal = self.failed(shared, &error);
+            for (answer, _) in answers {
+                let _ = answer.send(Err(refusal));
+            }
+            return;
+        }
+        if !frames.is_empty() {
+            self.publish(shared, frames);
+        }
+        for (answer, appended) in answers {
+            // The one who asked may have hung up: the event is kept all the same.
+            let _ = answer.send(Ok(appended));
+        }
+    }
+
+    /// Lets readers see what was synced.
+    fn publish(&mut self, shared: &Shared, frames: Vec<u8>) {
+        self.failures = 0;
+        self.synced = self.next - 1;
+        self.active.offset += frames.len() as u64;
+        self.active.segment.grow(self.active.offset, self.synced);
+        shared.ring.write().unwrap_or_else(PoisonError::into_inner).push(self.synced, frames.into());
+        shared.tail.send_replace(self.synced);
+        shared.set_state(State::Open);
+        shared.metrics.dedup_keys.set(self.index.len() as i64);
+        shared.metrics.dedup_forgotten.set(self.index.forgotten() as i64);
+    }
+
+    fn write_synced(&self, shared: &Shared, frames: &[u8]) -> io::Result<()> {
+        self.active.file.write_all_at(frames, self.active.offset)?;
+        let start = Instant::now();
+        let synced = self.active.file.sync_data();
+        shared.metrics.journal_fsync_seconds.observe(start.elapsed().as_secs_f64());
+        synced
+    }
+
+    /// The file that failed is never written again; failing twice in a row closes the journal.
+    fn failed(&mut self, shared: &Shared, error: &io::Error) -> AppendError {
+        shared.metrics.journal_fsync_failures.inc();
+        self.active.broken = true;
+        let path = self.active.segment.path.display();
+        if let Trouble::Full(why) = Trouble::from(io::Error::from(error.kind())) {
+            shared.set_state(State::Full(format!("{path}: {why}")));
+            return AppendError::Full;
+        }
+        self.failures += 1;
+        tracing::error!("cannot write {path}: {error}; its events are refused and it is sealed");
+        if self.failures > 1 {
+            shared.set_state(State::Closed(format!("{path}: {error}, and the segment before failed as well")));
+            return AppendError::Closed;
+        }
+        AppendError::Failed
+    }
+
+    /// Makes sure that `need` bytes of events fit into the active segment.
+    fn make_room(&mut self, shared: &Shared, need: u64) -> Result<(), AppendError> {
+        if self.failures > 1 {
+            return Err(AppendError::Closed);
+        }
+        let reserve = RESERVE.min(shared.settings.segment_bytes / RESERVE_SHARE);
+        if !self.active.broken && self.active.offset + need + reserve <= self.active.limit {
+            return Ok(());
+        }
+        match self.rotate(shared) {
+            Ok(()) => Ok(()),
+            Err(Trouble::Full(why)) => {
+                shared.set_state(State::Full(why));
+                shared.keeper.wake();
+                Err(AppendError::Full)
+            }
+            Err(Trouble::Io(error)) => Err(self.failed(shared, &error)),
+        }
+    }
+
+    /// Seals the active segment and goes on in a new one.
+    fn rotate(&mut self, shared: &Shared) -> Result<(), Trouble> {
+        let dir = shared.dir.join("journal");
+        let (spare, file, capacity) = match shared.keeper.take_spare() {
+            Some(spare) => (spare.path, spare.file, spare.bytes),
+            None if shared.bytes() + shared.settings.segment_bytes > shared.settings.max_bytes => {
+                return Err(Trouble::Full("undelivered events fill its quota".to_owned()));
+            }
+            None => {
+                let path = dir.join("next.tmp");
+                let file = segment::make_empty(&path)?;
+                (path, file, shared.settings.segment_bytes)
+            }
+        };
+        let now_ms = (shared.clock)();
+        let old = &self.active;
+        let header = Header {
+            epoch: u32::from_le_bytes(super::random()?),
+            first: self.next,
+            created_ms: now_ms,
+            journal: shared.id,
+            previous_first: old.segment.first,
+            previous_end: if old.broken { old.segment.end() } else { old.offset },
+            previous_epoch: old.segment.header.epoch,
+        };
+        let path = dir.join(segment::file_name(self.next));
+        let offset = start_segment(&file, &header, &lock(&shared.cursors).checkpoint())?;
+        std::fs::rename(&spare, &path)?;
+        segment::sync_dir(&dir)?;
+        let segment = Arc::new(Segment::new(path, header, offset, self.next - 1, capacity.max(offset)));
+        old.segment.seal(now_ms);
+        shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
+        let old = std::mem::replace(
+            &mut self.active,
+            Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false },
+        );
+        shared.metrics.journal_bytes.set(shared.bytes() as i64);
+        shared.keeper.sealed(old.segment.first, old.keys);
+        Ok(())
+    }
+
+    /// Writes the cursors that moved. A failure costs duplicates after a kill, nothing else, and shows at the next event.
+    fn write_cursors(&mut self, shared: &Shared, sync: bool) {
+        if self.active.broken {
+            return;
+        }
+        let moved = lock(&shared.cursors).take_moved();
+        if !moved.is_empty() {
+            let size = Frame::size(moved.len()) as u64;
+            if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
+                // The checkpoint of the next segment holds them.
+                return;
+            }
+            let frame = Frame {
+                length: 0,
+                sequence: self.synced,
+                time_ms: (shared.clock)(),
+                key: Key::NONE,
+                kind: Kind::Cursors,
+                unsynced: 0,
+                attributes: 0,
+            };
+            let mut bytes = Vec::with_capacity(size as usize);
+            frame.encode(self.active.segment.header.epoch, &[], &moved, &mut bytes);
+            match self.active.file.write_all_at(&bytes, self.active.offset) {
+                Ok(()) => self.active.offset += bytes.len() as u64,
+                Err(error) => {
+                    tracing::error!("cannot write cursors to {}: {error}", self.active.segment.path.display());
+                    return;
+                }
+            }
+        }
+        if sync && let Err(error) = self.active.file.sync_data() {
+            self.failed(shared, &error);
+        }
+    }
+}
+
+/// Writes the header and the checkpoint of a new segment, synced; returns where its first event goes.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn start_segment(file: &File, header: &Header, checkpoint: &[u8]) -> io::Result<u64> {
+    let frame = Frame {
+        length: 0,
+        sequence: header.first - 1,
+        time_ms: header.created_ms,
+        key: Key::NONE,
+        kind: Kind::Checkpoint,
+        unsynced: 0,
+        attributes: 0,
+    };
+    let mut bytes = Vec::new();
+    frame.encode(header.epoch, &[], checkpoint, &mut bytes);
+    segment::write_header(file, header)?;
+    file.write_all_at(&bytes, DATA_START)?;
+    file.sync_all()?;
+    Ok(DATA_START + bytes.len() as u64)
+}

@@ -1,0 +1,80 @@
+//! How a provider writes its secrets.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::{Deserialize, Deserializer, de};
+
+use super::KeyError;
+use crate::event::Secret;
+
+/// Secrets are pasted by people: the padding may be lost.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// `secret`: `"utf8"`, `"base64"`, `"hex"` or `"base64-after:PREFIX"`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SecretForm {
+    /// The text itself is the key.
+    #[default]
+    Utf8,
+    /// The key in base64, behind a prefix that may be left out (empty: none).
+    Base64 { after: String },
+    /// The key in hex.
+    Hex,
+}
+
+impl SecretForm {
+    /// The keys of `secrets`, in their order.
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`], with the place of the secret, from 1.
+    pub(super) fn decode(&self, secrets: &[Secret]) -> Result<Vec<Secret>, KeyError> {
+        let one = |(n, secret): (usize, &Secret)| {
+            let malformed = || KeyError::Malformed { number: n + 1, expected: self.expected() };
+            let bytes = match self {
+                Self::Utf8 => Some(secret.expose().to_vec()),
+                Self::Hex => hex::decode(secret.expose()).ok(),
+                Self::Base64 { after } => {
+                    let text = secret.expose();
+                    LENIENT.decode(text.strip_prefix(after.as_bytes()).unwrap_or(text)).ok()
+                }
+            };
+            bytes.and_then(Secret::new).ok_or_else(malformed)
+        };
+        secrets.iter().enumerate().map(one).collect()
+    }
+
+    fn expected(&self) -> String {
+        match self {
+            Self::Utf8 => "text".to_owned(),
+            Self::Hex => "hex".to_owned(),
+            Self::Base64 { after } if after.is_empty() => "base64".to_owned(),
+            Self::Base64 { after } => format!("base64, with or without `{after}` before it"),
+        }
+    }
+}
+
+impl std::str::FromStr for SecretForm {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            None if text == "utf8" => Ok(Self::Utf8),
+            None if text == "hex" => Ok(Self::Hex),
+            None if text == "base64" => Ok(Self::Base64 { after: String::new() }),
+            Some(("base64-after", prefix)) if !prefix.is_empty() => Ok(Self::Base64 { after: prefix.to_owned() }),
+            _ => Err("`secret` is \"utf8\", \"base64\", \"hex\" or \"base64-after:PREFIX\""),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}

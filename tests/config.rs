@@ -1,0 +1,202 @@
+//! What a person sees of the configuration: layers, mistakes, secrets.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hookferry::config::{self, Config, Errors, Vars};
+use tempfile::TempDir;
+
+/// Files of one configuration; the environment is a map.
+struct Setup {
+    dir: TempDir,
+    files: Vec<PathBuf>,
+    vars: Vars,
+}
+
+fn setup(toml: &str) -> Setup {
+    Setup { dir: tempfile::tempdir().unwrap(), files: Vec::new(), vars: Vars::new() }.file("a.toml", toml)
+}
+
+impl Setup {
+    fn file(mut self, name: &str, text: &str) -> Self {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        self.files.push(path);
+        self
+    }
+
+    fn var(mut self, name: &str, value: &str) -> Self {
+        self.vars.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn load(&self) -> Result<Config, Errors> {
+        config::load(&self.files, &self.vars)
+    }
+
+    /// The mistakes, with file names without their directory.
+    fn mistakes(&self) -> String {
+        let errors = self.load().map(|_| ()).unwrap_err();
+        errors.to_string().replace(&format!("{}/", self.dir.path().display()), "")
+    }
+}
+
+#[track_caller]
+fn check(toml: &str, mistakes: &str) {
+    assert_eq!(setup(toml).mistakes(), mistakes);
+}
+
+/// A source that is well in itself.
+const SOURCE: &str = "[sources.one]\nprovider = \"github\"\nsecrets = [\"literal:0123456789abcdef\"]\n";
+
+#[test]
+fn later_layers_win_key_by_key() {
+    let config = setup("[server]\nworkers = 3\nmax_body = \"2MiB\"\n[journal]\nretention = \"1h\"")
+        .file("b.yaml", "server:\n  workers: 5\nadmin:\n")
+        .file("c.json", r#"{"server": {"max_connections": 7}}"#)
+        .var("HOOKFERRY__SERVER__MAX_CONNECTIONS", "8")
+        .var("HOOKFERRY__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1")
+        .var("HOOKFERRY_ADMIN_TOKEN", "not a key")
+        .load()
+        .unwrap();
+    assert_eq!(config.server.workers, 5);
+    assert_eq!(config.server.max_body, 2 << 20);
+    assert_eq!(config.server.max_connections, 8);
+    assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
+    assert_eq!(config.journal.retention, Duration::from_secs(3600));
+    assert_eq!(config.journal.max_bytes, 10 << 30);
+}
+
+#[test]
+fn every_mistake_is_told_at_once_with_its_file_and_key() {
+    let setup = setup(
+        r#"
+        colour = "red"
+        [server]
+        listne = "0.0.0.0:80"
+        max_body = "1 pound"
+        workers = "many"
+        body_timeout = "soon"
+        [sources.Big]
+        provider = "github"
+        [sources.one]
+        secrets = ["env:NOT_SET", "hunter2"]
+        allow_ips = ["10.0.0.0/8", "here"]
+        [sources.two]
+        provider = "github"
+        secrets = ["env:NOT_SET"]
+        path = "no-slash"
+        backends = ["mian"]
+        [backends.main]
+        type = "redis"
+        url = "env:NO_URL"
+        stream = "s"
+        [[routes]]
+        match = { source = "tow", kind = "x" }
+        [[routes]]
+        match = { source = "tow" }
+        to = ["other"]
+        "#,
+    )
+    .file("b.yaml", "sever: {}\nserver:\n  ack_timeout: 0s\n")
+    .file("c.toml", "not = [toml")
+    .file("d.ini", "")
+    .var("HOOKFERRY__ADMIN__LISTEN", "0.0.0.0:1");
+    let text = setup.mistakes();
+    for line in [
+        "a.toml: colour: unknown section",
+        "b.yaml: sever: unknown section; did you mean `server`?",
+        "b.yaml: server.ack_timeout: must be more than zero",
+        "a.toml: server.listne: unknown key; did you mean `listen`?",
+        "a.toml: server.max_body: `1 pound` is not a size such as \"512KiB\" or \"1MiB\"",
+        "a.toml: server.workers: must be an integer, not a text",
+        "a.toml: server.body_timeout: `soon` is not a duration such as \"300ms\", \"10s\" or \"24h\"",
+        "a.toml: sources.one.provider: missing",
+        "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",
+        "a.toml: sources.one.allow_ips: `here` is not a network such as \"192.0.2.0/24\"",
+        "a.toml: sources.two.secrets[0]: environment variable `NOT_SET` is not set",
+        "a.toml: sources.two.path: must begin with `/`",
+        "a.toml: sources.two.backends: no backend is named `mian`; did you mean `main`?",
+        "a.toml: backends.main.url: environment variable `NO_URL` is not set",
+        "a.toml: routes[0].match.kind: unknown key",
+        "a.toml: routes[0].to: missing",
+        "a.toml: routes[1].match.source: no source is named `tow`; did you mean `two`?",
+        "a.toml: routes[1].to: no backend is named `other`",
+        "HOOKFERRY__ADMIN__LISTEN: admin.listen: 0.0.0.0:1 is not a loopback address: set admin.token",
+        "d.ini: the name does not end in .toml, .yaml, .yml or .json",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+    }
+    assert!(text.contains("a.toml: sources.Big: name `Big` is not"), "{text}");
+    assert!(text.contains("c.toml: TOML parse error at line 1, column 12: unclosed array"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn keys_of_other_releases_are_told_apart_from_typing_errors() {
+    check("[server.tls]\ncert = \"cert.pem\"", "a.toml: server.tls: not supported by this version");
+    check(&format!("{SOURCE}rate_limit = \"5/s\""), "a.toml: sources.one.rate_limit: not supported by this version");
+    check(
+        &format!("{SOURCE}ack = \"published\""),
+        "a.toml: sources.one.ack: \"published\" is not supported by this version; \"durable\" is",
+    );
+    assert!(setup(&format!("{SOURCE}ack = \"durable\"")).load().is_ok());
+}
+
+#[test]
+fn what_cannot_work_together_is_refused() {
+    check(
+        "[server]\nmax_body = \"64MiB\"",
+        "a.toml: server.max_body: a body of 67108864 B, with 65536 B of attributes, does not fit a segment of 67108864 B \
+         (journal.segment_bytes, at most a quarter of journal.max_bytes)",
+    );
+    check(
+        "[journal]\nmax_bytes = \"4MiB\"",
+        "a.toml: journal.max_bytes: a body of 1048576 B, with 65536 B of attributes, does not fit a segment of 1048576 B \
+         (journal.segment_bytes, at most a quarter of journal.max_bytes)",
+    );
+    check(
+        "[admin]\nlisten = \"127.0.0.1:8080\"",
+        "a.toml: admin.listen: 127.0.0.1:8080 is the address of both listeners",
+    );
+    check("[admin]\ntoken = \"literal:a b\"", "a.toml: admin.token: must be visible ASCII: no header can carry it");
+    let same_path = SOURCE.replace("one", "two");
+    check(
+        &format!("{SOURCE}{same_path}path = \"/webhooks/one\""),
+        "a.toml: sources.two.path: `/webhooks/one` is the path of sources.one already",
+    );
+    check(&format!("{SOURCE}busy_status = 410"), "a.toml: sources.one.busy_status: must be 400 to 599, other than 410");
+    check(&format!("{SOURCE}success_status = 302"), "a.toml: sources.one.success_status: must be 200 to 299");
+    check(
+        &format!("{SOURCE}partition_key = \"id\""),
+        "a.toml: sources.one.partition_key: must be \"body:/json/pointer\" or \"header:name\"",
+    );
+}
+
+#[test]
+fn a_small_quota_makes_segments_smaller() {
+    let config = setup("[journal]\nmax_bytes = \"16MiB\"").load().unwrap();
+    assert_eq!(config.journal.segment_in_force(), 4 << 20);
+}
+
+#[test]
+fn the_demo_source_exists_only_without_a_file() {
+    let none: [PathBuf; 0] = [];
+    let config = config::load(&none, &Vars::new()).unwrap();
+    assert!(config.demo);
+    assert_eq!(config.sources.len(), 1);
+    assert_eq!(config.sources[0].path, "/webhooks/demo");
+    assert_eq!(config.demo_secret_file(), PathBuf::from("data/demo.secret"));
+    let config = setup("").load().unwrap();
+    assert!(!config.demo && config.sources.is_empty() && config.backends.is_empty());
+}
+
+#[test]
+fn the_annotated_defaults_are_the_defaults_of_the_code() {
+    let config = setup("").load().unwrap();
+    assert_eq!(config.server, Default::default());
+    assert_eq!(config.journal, Default::default());
+    assert_eq!(config.dedup, Default::default());
+    let admin = hookferry::admin::settings::Settings::default();
+    assert_eq!((config.admin.listen, config.admin.token.is_none()), (admin.listen, admin.token.is_none()));
+}
