@@ -11,105 +11,77 @@ use serde_json::value::RawValue;
 
 use crate::verify::Draft;
 
-/// Where a request has its event id or type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A header.
-    Header(String),
-    /// A JSON Pointer into the body.
-    Body(String),
-}
-
 /// A request with room for an id.
 #[derive(Debug, Clone)]
 pub struct Template {
     draft: Draft,
-    slot: Slot,
+    slots: Vec<Slot>,
 }
 
+/// Where an id stands.
 #[derive(Debug, Clone)]
 enum Slot {
-    None,
-    Header(usize),
-    /// Where the id stands in the body, without quotes.
+    Header(usize, Range<usize>),
+    Query(Range<usize>),
     Body(Range<usize>),
 }
 
 impl Template {
-    /// `draft` with room at `place` for ids as long as `like`; without a place no id is ever set.
-    ///
-    /// # Errors
-    /// The body is not JSON, or has no object where the id should be.
-    pub fn new(mut draft: Draft, place: Option<&Place>, like: &str) -> anyhow::Result<Self> {
-        let slot = match place {
-            None => Slot::None,
-            Some(place) => match set(&mut draft, place, like)? {
-                None => Slot::Header(draft.headers.len() - 1),
-                Some(range) => Slot::Body(range),
-            },
-        };
-        Ok(Self { draft, slot })
+    /// Takes every place of `draft` that shows `id` as room for ids of the same length.
+    /// `None`: no place does, so all requests of the template would be one event.
+    pub fn new(draft: Draft, id: &str) -> Option<Self> {
+        let body = String::from_utf8_lossy(&draft.body);
+        let places = |text: &str| text.match_indices(id).map(|(at, id)| at..at + id.len()).collect::<Vec<_>>();
+        let headers = draft.headers.iter().enumerate();
+        let mut slots: Vec<Slot> = headers
+            .flat_map(|(n, (_, value))| places(value).into_iter().map(move |range| Slot::Header(n, range)))
+            .collect();
+        slots.extend(places(&draft.query).into_iter().map(Slot::Query));
+        // A body that is not UTF-8 has other offsets as text than as bytes.
+        if matches!(body, Cow::Borrowed(_)) {
+            slots.extend(places(&body).into_iter().map(Slot::Body));
+        }
+        drop(body);
+        (!slots.is_empty()).then_some(Self { draft, slots })
     }
 
     /// The request with this id, which is as long as the one that the template was made with.
     pub fn with_id(&self, id: &str) -> Draft {
         let mut draft = self.draft.clone();
-        match &self.slot {
-            Slot::None => {}
-            Slot::Header(at) => {
-                if let Some((_, value)) = draft.headers.get_mut(*at) {
-                    id.clone_into(value);
+        for slot in &self.slots {
+            match slot {
+                Slot::Header(n, range) => {
+                    if let Some((_, value)) = draft.headers.get_mut(*n) {
+                        value.replace_range(range.clone(), id);
+                    }
                 }
-            }
-            Slot::Body(range) => {
-                if let Some(old) = draft.body.get_mut(range.clone()).filter(|old| old.len() == id.len()) {
-                    old.copy_from_slice(id.as_bytes());
-                }
+                Slot::Query(range) => draft.query.replace_range(range.clone(), id),
+                Slot::Body(range) => _ = draft.body.splice(range.clone(), id.bytes()),
             }
         }
         draft
     }
 }
 
-/// Sets the value at `place`; where that is in the body, says where it now stands, without its quotes.
-/// A header that is set moves to the end.
+/// Sets the scalar of a JSON body that `pointer` shows; an absent member is added.
 ///
 /// # Errors
 /// The body is not JSON, or has no object where the value should be.
-pub fn set(draft: &mut Draft, place: &Place, value: &str) -> anyhow::Result<Option<Range<usize>>> {
-    match place {
-        Place::Header(name) => {
-            draft.set_header(name, value);
-            Ok(None)
-        }
-        Place::Body(pointer) => {
-            let text = std::str::from_utf8(&draft.body).context("the body is not UTF-8")?;
-            let Edit { range, before, value, after } = edit(text, pointer, value)?;
-            let start = range.start + before.len();
-            let stands = start..start + value.len();
-            draft.body.splice(range, [before, value, after].concat().into_bytes());
-            Ok(Some(stands))
-        }
-    }
+pub fn set(body: &mut Vec<u8>, pointer: &str, value: &str) -> anyhow::Result<()> {
+    let text = std::str::from_utf8(body).context("the body is not UTF-8")?;
+    let (range, new) = edit(text, pointer, value)?;
+    body.splice(range, new.into_bytes());
+    Ok(())
 }
 
-/// What is to stand in place of `range`: the value, and what it takes around it.
-struct Edit {
-    range: Range<usize>,
-    before: String,
-    value: String,
-    after: String,
-}
-
-/// The change of `text` after which `pointer` shows `value`.
-fn edit(text: &str, pointer: &str, value: &str) -> anyhow::Result<Edit> {
+/// The bytes to replace, and what with, so that `pointer` shows `value`.
+fn edit(text: &str, pointer: &str, value: &str) -> anyhow::Result<(Range<usize>, String)> {
     let missing = || format!("the body has no place `{pointer}` for `{value}`");
     let mut at: &RawValue = serde_json::from_str(text).context("the body is not JSON")?;
     let start = |raw: &RawValue| raw.get().as_ptr() as usize - text.as_ptr() as usize;
     let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");
     let tokens: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
     let string = serde_json::to_string(value)?;
-    let inner = string[1..string.len() - 1].to_owned();
     for (depth, token) in tokens.iter().enumerate() {
         let next = if at.get().starts_with('{') {
             let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(at.get())?;
@@ -117,12 +89,8 @@ fn edit(text: &str, pointer: &str, value: &str) -> anyhow::Result<Edit> {
             if found.is_none() && depth + 1 == tokens.len() {
                 let behind_brace = start(at) + 1;
                 let comma = if members.is_empty() { "" } else { "," };
-                return Ok(Edit {
-                    range: behind_brace..behind_brace,
-                    before: format!("{}:\"", serde_json::to_string(token)?),
-                    value: inner,
-                    after: format!("\"{comma}"),
-                });
+                let member = format!("{}:{string}{comma}", serde_json::to_string(token)?);
+                return Ok((behind_brace..behind_brace, member));
             }
             found
         } else {
@@ -134,8 +102,8 @@ fn edit(text: &str, pointer: &str, value: &str) -> anyhow::Result<Edit> {
     let range = start(at)..start(at) + at.get().len();
     // What is a number stays one, if it can.
     let is_number = at.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    let quote = if is_number && value.bytes().all(|b| b.is_ascii_digit()) { "" } else { "\"" };
-    Ok(Edit { range, before: quote.to_owned(), value: inner, after: quote.to_owned() })
+    let new = if is_number && value.bytes().all(|b| b.is_ascii_digit()) { value.to_owned() } else { string };
+    Ok((range, new))
 }
 
 /// Makes the body `size` bytes long, by a member `padding` of a JSON object, else by blanks at its end.
@@ -169,51 +137,47 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(body: &str, pointer: &str, with: &str) {
-        let mut draft = draft(body);
-        let place = Place::Body(pointer.to_owned());
-        let range = set(&mut draft, &place, ID).unwrap().unwrap();
-        assert_eq!(std::str::from_utf8(&draft.body).unwrap(), with);
-        assert_eq!(&draft.body[range], ID.as_bytes());
+    fn check(body: &str, pointer: &str, value: &str, with: &str) {
+        let mut bytes = body.as_bytes().to_vec();
+        set(&mut bytes, pointer, value).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), with);
     }
 
     #[test]
     fn a_value_in_a_body_is_replaced_where_it_stands() {
-        check(r#"{ "b":1.10,"id" : "old", "a": 1e400 }"#, "/id", r#"{ "b":1.10,"id" : "evt_0001", "a": 1e400 }"#);
-        check(r#" {"data":[{"id":"x"},{"i/d":"y"}]}"#, "/data/1/i~1d", r#" {"data":[{"id":"x"},{"i/d":"evt_0001"}]}"#);
-        check(r#"{"id":null}"#, "/id", r#"{"id":"evt_0001"}"#);
+        check(r#"{ "b":1.10,"id" : "old", "a": 1e400 }"#, "/id", ID, r#"{ "b":1.10,"id" : "evt_0001", "a": 1e400 }"#);
+        check(
+            r#" {"data":[{"id":"x"},{"i/d":"y"}]}"#,
+            "/data/1/i~1d",
+            ID,
+            r#" {"data":[{"id":"x"},{"i/d":"evt_0001"}]}"#,
+        );
+        check(r#"{"id":null}"#, "/id", ID, r#"{"id":"evt_0001"}"#);
+        check(r#"{"id":12}"#, "/id", "34", r#"{"id":34}"#);
+        check(r#"{"id":12}"#, "/id", "a\"b", r#"{"id":"a\"b"}"#);
     }
 
     #[test]
     fn a_value_that_is_absent_is_added() {
-        check("{}", "/id", r#"{"id":"evt_0001"}"#);
-        check(r#"{"data": {"a":1}}"#, "/data/id", r#"{"data": {"id":"evt_0001","a":1}}"#);
-        assert!(set(&mut draft(r#"{"a":1}"#), &Place::Body("/data/id".into()), ID).is_err());
-        assert!(set(&mut draft("a=b"), &Place::Body("/id".into()), ID).is_err());
-    }
-
-    #[test]
-    fn what_was_a_number_stays_one_and_text_is_escaped() {
-        let mut number = draft(r#"{"id":12}"#);
-        set(&mut number, &Place::Body("/id".into()), "34").unwrap();
-        assert_eq!(number.body, br#"{"id":34}"#);
-        let mut text = draft(r#"{"id":12}"#);
-        set(&mut text, &Place::Body("/id".into()), "a\"b").unwrap();
-        assert_eq!(text.body, br#"{"id":"a\"b"}"#);
+        check("{}", "/id", ID, r#"{"id":"evt_0001"}"#);
+        check(r#"{"data": {"a":1}}"#, "/data/id", ID, r#"{"data": {"id":"evt_0001","a":1}}"#);
+        assert!(set(&mut br#"{"a":1}"#.to_vec(), "/data/id", ID).is_err());
+        assert!(set(&mut b"a=b".to_vec(), "/id", ID).is_err());
     }
 
     #[test]
     fn each_request_of_a_template_differs_by_its_id_only() {
-        for place in [Place::Body("/id".into()), Place::Header("x-id".into())] {
-            let mut first = draft(r#"{"id":"sample","n":1}"#);
-            first.set_header("x-other", "1");
-            first.set_header("X-Id", "sample");
-            let template = Template::new(first, Some(&place), ID).unwrap();
-            let mut a = template.with_id("evt_0007");
-            assert!(format!("{:?} {}", a.headers, String::from_utf8_lossy(&a.body)).contains("evt_0007"));
-            set(&mut a, &place, "evt_0008").unwrap();
-            assert_eq!(a, template.with_id("evt_0008"));
-        }
+        let mut first = draft(r#"{"id":"evt_0001","n":1,"again":"x evt_0001"}"#);
+        first.set_header("x-other", "1");
+        first.set_header("x-id", "id=evt_0001");
+        first.query = "a=b&id=evt_0001".to_owned();
+        let template = Template::new(first, ID).unwrap();
+        let other = template.with_id("evt_0007");
+        let shown = format!("{} {:?} {}", other.query, other.headers, String::from_utf8_lossy(&other.body));
+        assert_eq!(shown.matches("evt_0007").count(), 4, "{shown}");
+        assert!(!shown.contains(ID), "{shown}");
+        assert_eq!(Template::new(other, "evt_0007").unwrap().with_id("evt_0009"), template.with_id("evt_0009"));
+        assert!(Template::new(draft("{}"), ID).is_none());
     }
 
     #[test]
