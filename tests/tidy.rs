@@ -40,7 +40,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("env::var", &["app", "config", "cli", "telemetry"]),
     ("tokio::spawn", &["app", "dispatch", "cli"]),
     (".unwrap()", &[]),
-    (".expect(", &[]),
+    (".expect(\"", &[]),
     ("panic!(", &[]),
     ("todo!(", &[]),
     ("unimplemented!(", &[]),
