@@ -77,6 +77,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         max_body = "1 pound"
         workers = "many"
         body_timeout = "soon"
+        max_connections = 2.7
         [sources.Big]
         provider = "github"
         [sources.one]
@@ -86,6 +87,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         provider = "github"
         secrets = ["env:NOT_SET"]
         path = "no-slash"
+        busy_status = -1
         backends = ["mian"]
         [backends.main]
         type = "redis"
@@ -109,7 +111,9 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "b.yaml: server.ack_timeout: must be more than zero",
         "a.toml: server.listne: unknown key; did you mean `listen`?",
         "a.toml: server.max_body: `1 pound` is not a size such as \"512KiB\" or \"1MiB\"",
-        "a.toml: server.workers: must be an integer, not a text",
+        "a.toml: server.workers: must be a whole number, zero or more, not a text",
+        "a.toml: server.max_connections: must be a whole number",
+        "a.toml: sources.two.busy_status: must be a whole number, zero or more, not integer `-1`",
         "a.toml: server.body_timeout: `soon` is not a duration such as \"300ms\", \"10s\" or \"24h\"",
         "a.toml: sources.one.provider: missing",
         "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",

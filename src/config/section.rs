@@ -7,7 +7,7 @@ use config::{ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::layers::{DEFAULTS, Layers};
+use super::layers::{DEFAULTS, Layers, walk};
 use super::mistake::{Mistake, did_you_mean};
 
 /// Keys that other releases know, so that "unknown" is not the whole truth about them.
@@ -71,6 +71,17 @@ impl Collector<'_> {
             value.kind = ValueKind::Table(config::Map::new());
         }
         let (mut filled, mut taken_out): (Vec<Vec<String>>, Vec<Vec<String>>) = Default::default();
+        // `config` would round them.
+        let mut fractions = Vec::new();
+        walk(&mut value, &mut path.clone(), &mut |path, kind| {
+            if let ValueKind::Float(_) = kind {
+                fractions.push(path.to_vec());
+                *kind = ValueKind::Nil;
+            }
+        });
+        for path in fractions {
+            self.record(&path, "must be a whole number".to_owned());
+        }
         loop {
             let error = match decode(value.clone()) {
                 Ok(settings) => return filled.is_empty().then_some(settings),
@@ -148,7 +159,10 @@ fn root_cause(mut error: &ConfigError) -> &ConfigError {
 /// values of strings, which may be secrets.
 fn explain(error: &ConfigError, key: Option<&String>) -> String {
     let text = match error {
-        ConfigError::Type { unexpected, expected, .. } => format!("invalid type: {unexpected}, expected {expected}"),
+        ConfigError::Type { unexpected, expected, .. } => {
+            let expected = if expected.contains("integer") { "a whole number, zero or more" } else { expected };
+            format!("invalid type: {unexpected}, expected {expected}")
+        }
         other => other.to_string(),
     };
     if let Some(rest) = text.strip_prefix("unknown field ") {
@@ -167,7 +181,8 @@ fn explain(error: &ConfigError, key: Option<&String>) -> String {
     }
     if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
-        return format!("must be {expected}, not {found}");
+        // `64-bit integer` is no word of a configuration.
+        return format!("must be {expected}, not {}", found.trim_start_matches("64-bit "));
     }
     match key {
         Some(key) => text.replace(&format!(" for key `{key}`"), ""),
