@@ -57,6 +57,20 @@ impl Collector<'_> {
         }
     }
 
+    /// Refuses fractions, which `config` would round; no option is one.
+    fn fractions(&mut self, path: &[String], value: &mut Value) {
+        let mut found = Vec::new();
+        walk(value, &mut path.to_vec(), &mut |path, kind| {
+            if let ValueKind::Float(_) = kind {
+                found.push(path.to_vec());
+                *kind = ValueKind::Nil;
+            }
+        });
+        for path in found {
+            self.record(&path, "must be a whole number".to_owned());
+        }
+    }
+
     /// Reads the section at `path` with `decode` and records its mistakes. What is right in it is given
     /// back all the same, for the checks to come; `None` where something is missing without a default.
     pub fn section<T>(
@@ -70,18 +84,8 @@ impl Collector<'_> {
             // An empty section of a YAML file.
             value.kind = ValueKind::Table(config::Map::new());
         }
+        self.fractions(&path, &mut value);
         let (mut filled, mut taken_out): (Vec<Vec<String>>, Vec<Vec<String>>) = Default::default();
-        // `config` would round them.
-        let mut fractions = Vec::new();
-        walk(&mut value, &mut path.clone(), &mut |path, kind| {
-            if let ValueKind::Float(_) = kind {
-                fractions.push(path.to_vec());
-                *kind = ValueKind::Nil;
-            }
-        });
-        for path in fractions {
-            self.record(&path, "must be a whole number".to_owned());
-        }
         loop {
             let error = match decode(value.clone()) {
                 Ok(settings) => return filled.is_empty().then_some(settings),
