@@ -351,9 +351,14 @@ impl Shared {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn before_oldest(&self) -> u64 {
+    /// First sequence of the oldest segment.
+    fn first(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.first().map_or(0, |segment| segment.first.saturating_sub(1))
+        segments.first().map_or(1, |segment| segment.first)
+    }
+
+    fn before_oldest(&self) -> u64 {
+        self.first().saturating_sub(1)
     }
 
     fn bytes(&self) -> u64 {

@@ -255,3 +255,30 @@ async fn dropping_the_answer_takes_nothing_back() {
     assert_eq!(ids(&journal), ["hung up"]);
     journal.close();
 }
+
+#[tokio::test]
+async fn a_reader_on_disk_misses_nothing_while_the_segment_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    *journal.shared.ring.write().unwrap() = ring::Ring::new(0, 0);
+    let writer = {
+        let journal = journal.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for n in 0..2000 {
+                runtime.block_on(append(&journal, &format!("e{n}"), b"x"));
+            }
+        })
+    };
+    let mut reader = journal.reader(0);
+    let mut seen = 0;
+    while seen < 2000 {
+        reader.wait().await;
+        for stored in reader.read(50, 1 << 20).unwrap() {
+            seen += 1;
+            assert_eq!(stored.sequence, seen);
+        }
+    }
+    writer.join().unwrap();
+    journal.close();
+}
