@@ -25,7 +25,7 @@ fn open(dir: &Path) -> Journal {
 fn record(journal: &Journal, id: &str, body: &[u8]) -> Record {
     let envelope =
         Envelope { id: id.into(), source: "s".into(), body: Bytes::copy_from_slice(body), ..Envelope::default() };
-    Record::new(&envelope, journal.key("s", id, None), Duration::from_secs(3600), 1_700_000_000_000)
+    Record::new(&envelope, journal.key(&[b"s", id.as_bytes()]), Duration::from_secs(3600), 1_700_000_000_000)
 }
 
 async fn append(journal: &Journal, id: &str, body: &[u8]) -> Appended {
