@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod http;
+pub mod providers;
 pub mod remote;
 pub mod send;
 mod serve;
@@ -63,8 +64,9 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
-    /// Follow accepted events, one CloudEvents object a line
     Tail(tail::Args),
+    Send(send::Args),
+    Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
         #[command(subcommand)]
@@ -104,6 +106,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
         Command::Tail(args) => tail::run(&args),
+        Command::Send(args) => send::run(args, &files),
+        Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }
 }

@@ -12,7 +12,7 @@ pub mod target;
 pub mod template;
 
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ use bytesize::ByteSize;
 use url::Url;
 
 use super::http::{Answer, Client, HeaderMap, HeaderName, HeaderValue, Method, Outgoing};
-use crate::config::{self, Vars};
+use super::{Files, Wrong, print};
 use crate::verify::Draft;
 use expect::Expect;
 use fault::{Fault, Faults};
@@ -37,9 +37,6 @@ pub struct Args {
     pub source: String,
     /// Body; `-` reads it from the standard input [default: the provider's sample]
     pub file: Option<PathBuf>,
-    /// Configuration that has the source; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub config: Vec<PathBuf>,
     /// Where to post to [default: where the configuration listens, at the source's path]
     #[arg(long)]
     pub url: Option<Url>,
@@ -94,10 +91,10 @@ fn rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// The configuration has no such source, a request cannot be built, or nobody answers.
-pub fn run(args: Args, vars: &Vars) -> anyhow::Result<ExitCode> {
-    let config = config::load(&args.config, vars)?;
+pub fn run(args: Args, files: &Files) -> anyhow::Result<ExitCode> {
+    let config = files.load()?;
     let target = Target::new(&config, &args.source, args.url.as_ref())?;
-    let faults = Faults::new(&args.faults, &target.provider.rule)?;
+    let faults = Faults::new(&args.faults, &target.provider.rule).map_err(|error| Wrong(error.to_string()))?;
     let met = if args.count.is_some() || args.duration.is_some() {
         many(args, target, faults)?
     } else {
@@ -147,7 +144,8 @@ fn show(json: bool, id: &str, answer: &Answer, latency: Duration, expect: Expect
         let note = if met { String::new() } else { format!("  (expected: {expect})") };
         format!("{} {}  {ms:.2} ms{note}", answer.status, body.trim())
     };
-    print(&format!("{line}\n"))
+    print(&format!("{line}\n"))?;
+    Ok(())
 }
 
 /// Sends many events and prints what they came to; whether all answers were as expected.
@@ -261,13 +259,4 @@ impl Ids {
 /// Unix time, seconds.
 fn now_s() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())?)
-}
-
-/// Writes to the standard output; a reader that is gone is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
-        _ => Ok(()),
-    }
 }

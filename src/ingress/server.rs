@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpRequest, HttpServer, web};
+use tokio::net::TcpSocket;
 
 use super::Ingress;
 use super::settings::Server as Settings;
+
+/// Connections that the kernel holds until a worker takes them.
+const BACKLOG: u32 = 4096;
 
 /// Serves `ingress` on `listener` until the returned handle is stopped.
 ///
@@ -32,14 +36,16 @@ pub fn serve(settings: &Settings, listener: TcpListener, ingress: Arc<Ingress>) 
     Ok(server.run())
 }
 
-/// Takes `address`, so that the port is known before anything is served.
+/// Takes `address`, so that the port is known to be ours before anything else is started.
 ///
 /// # Errors
 /// It is in use or not ours.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for connections of the last process to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 async fn handle(request: HttpRequest, payload: web::Payload, ingress: web::Data<Ingress>) -> actix_web::HttpResponse {
