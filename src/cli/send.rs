@@ -116,7 +116,7 @@ fn one(args: &Args, target: &Target, faults: &Faults) -> anyhow::Result<bool> {
     runtime.block_on(async {
         let mut client = Client::new(&target.url)?;
         let mut all_met = true;
-        for expect in faults.expect() {
+        for expect in faults.expected() {
             // The connection is no part of the latency.
             client.ready().await?;
             let since = Instant::now();
@@ -178,7 +178,7 @@ fn many(args: Args, target: Target, faults: Faults) -> anyhow::Result<bool> {
         rate: args.rate,
         timeout: args.timeout,
         keep_going: args.keep_going,
-        expect: faults.expect(),
+        expect: faults.expected(),
         ids: match &args.ids {
             None => None,
             Some(file) => Some(
