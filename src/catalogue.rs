@@ -123,7 +123,11 @@ impl Provider {
     pub fn new(id: &str, contract: Contract) -> Result<Self, ContractError> {
         contract.validate()?;
         let rule = Rule::new(contract.verify.clone())?;
-        let id_signed = contract.event.id_signed.unwrap_or_else(|| covers(&rule, &contract.event.id));
+        let covered = covers(&rule, &contract.event.id);
+        if contract.event.id_signed == Some(true) && !covered {
+            return Err(ContractError::key("event.id_signed", "is true, but the signature does not cover the id"));
+        }
+        let id_signed = contract.event.id_signed.unwrap_or(covered);
         let plan = extract::Plan::new(&contract.event, &[])?;
         let handshakes = contract.handshake.iter().map(handshake::Handshake::new).collect::<Result<_, _>>()?;
         Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes })
@@ -155,4 +159,65 @@ fn covers(rule: &Rule, values: &[Value]) -> bool {
         Value::Header(name) => rule.covered_headers().contains(&name.as_str()),
         Value::Query(_) => false,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = "kind = 'hmac'\nencoding = 'hex'\nmessage = '{body}'\nsignature = { header = 's' }";
+    const ID: &str = "kind = 'hmac'\nencoding = 'hex'\nmessage = '{header:x-id}.{body}'\nsignature = { header = 's' }";
+    const TOKEN: &str = "kind = 'token'\ntoken = { header = 's' }";
+
+    fn custom(verify: &str, event: &str) -> Result<Provider, ContractError> {
+        Provider::custom("shop", toml::from_str(verify).unwrap(), toml::from_str(event).unwrap())
+    }
+
+    #[track_caller]
+    fn id_signed(verify: &str, id: &str, expected: bool) {
+        assert_eq!(custom(verify, &format!("id = {id}")).unwrap().id_signed, expected, "{id} under {verify}");
+    }
+
+    #[test]
+    fn an_id_counts_as_signed_only_where_the_signature_covers_it() {
+        id_signed(BODY, "'body:/id'", true);
+        id_signed(BODY, "'header:x-id'", false);
+        id_signed(ID, "'header:X-Id'", true);
+        id_signed(ID, "['header:x-id', 'header:x-other']", false);
+        id_signed(TOKEN, "'body:/id'", false);
+        assert!(custom(BODY, "id = 'header:x-id'\nid_signed = true").is_err());
+        assert!(!custom(BODY, "id = 'body:/id'\nid_signed = false").unwrap().id_signed);
+    }
+
+    #[test]
+    fn an_unknown_provider_is_refused_with_the_nearest_name() {
+        let error = provider("gitlub").unwrap_err().to_string();
+        assert_eq!(error, "provider `gitlub` is not in the catalogue, but `gitlab` is");
+        assert_eq!(provider("").unwrap_err().to_string(), "provider `` is not in the catalogue");
+    }
+
+    #[test]
+    fn a_contract_that_cannot_be_kept_is_refused_with_its_key() {
+        let problem = |keys: &str| {
+            let text = format!("title = 'X'\n{keys}\n[verify]\n{TOKEN}");
+            Provider::from_toml("x", &text).unwrap_err().to_string()
+        };
+        for (keys, key) in [
+            ("success_status = 302", "success_status"),
+            ("busy_status = 410", "busy_status"),
+            ("methods = ['post']", "methods"),
+            ("timout = '5s'", "timout"),
+            ("timeout = '5 parsecs'", "timeout"),
+            ("event = { id = 'cookie:a' }", "cookie:a"),
+        ] {
+            assert!(problem(keys).contains(key), "{}", problem(keys));
+        }
+    }
+
+    #[test]
+    fn a_source_may_narrow_the_window_where_the_scheme_has_one() {
+        let second = Duration::from_secs(1);
+        assert_eq!(provider("stripe").unwrap().with_tolerance(second).unwrap().rule.tolerance_s(), Some(1));
+        assert!(provider("github").unwrap().with_tolerance(second).is_err());
+    }
 }

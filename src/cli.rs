@@ -64,8 +64,8 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
-    Tail(tail::Args),
     Send(send::Args),
+    Tail(tail::Args),
     Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
@@ -105,8 +105,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
-        Command::Tail(args) => tail::run(&args),
         Command::Send(args) => send::run(args, &files),
+        Command::Tail(args) => tail::run(&args),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }

@@ -169,8 +169,88 @@ fn what_cannot_work_together_is_refused() {
     check(&format!("{SOURCE}success_status = 302"), "a.toml: sources.one.success_status: must be 200 to 299");
     check(
         &format!("{SOURCE}partition_key = \"id\""),
-        "a.toml: sources.one.partition_key: must be \"body:/json/pointer\" or \"header:name\"",
+        "a.toml: sources.one.partition_key: `id` is not a place such as \"header:x-event-id\", \"body:/data/id\", \
+         \"query:id\" or \"form:id\"",
     );
+}
+
+/// Mistakes of the source `one`, without file and section.
+#[track_caller]
+fn source(toml: &str, mistakes: &[&str]) {
+    let text = setup(&format!("[sources.one]\n{toml}")).mistakes();
+    let found: Vec<_> = text.lines().map(|line| line.strip_prefix("a.toml: sources.one.").unwrap_or(line)).collect();
+    assert_eq!(found, mistakes);
+}
+
+#[test]
+fn a_source_without_proof_of_its_sender_is_no_accident() {
+    const MEANT: &str = "\"none\" checks nothing: if that is meant, say insecure = true beside it";
+    source("provider = \"none\"", &[&format!("provider: {MEANT}")]);
+    source("provider = \"github\"", &["secrets: missing: the provider signs with a secret"]);
+    source("provider = \"github\"\nsecrets = []", &["secrets: missing: the provider signs with a secret"]);
+    source("provider = \"github\"\nsecrets = [\"literal:\"]", &["secrets[0]: the secret is empty"]);
+    source(
+        "provider = \"github\"\nsecrets = [\"literal:x\"]\ninsecure = true",
+        &["insecure: stands only beside provider = \"none\""],
+    );
+    let config = setup("[sources.one]\nprovider = \"none\"\ninsecure = true").load().unwrap();
+    assert_eq!(config.sources[0].provider.rule.method(), "none");
+}
+
+#[test]
+fn a_provider_is_one_of_the_catalogue_or_described() {
+    source("provider = \"githib\"", &["provider: no provider is named `githib`; did you mean `github`?"]);
+    source("provider = \"custom\"", &["verify: missing: provider = \"custom\" needs its signature described here"]);
+    source(
+        "provider = \"github\"\nsecrets = [\"literal:x\"]\nverify = { kind = \"token\", token = { header = \"x\" } }",
+        &["verify: stands only beside provider = \"custom\""],
+    );
+    source(
+        "provider = \"custom\"\nsecrets = [\"literal:x\"]\n[sources.one.verify]\nkind = \"hmac\"\nencoding = \"hex\"\n\
+         signature = { header = \"x-sig\" }\nmessage = \"{bdoy}\"",
+        &["verify.message: holds `{bdoy}`; it may hold {body}, {timestamp}, {header:NAME}, \
+           {method}, {path}, {url} or {query:NAME}"],
+    );
+    source(
+        "provider = \"github\"\nsecrets = [\"literal:x\"]\ntolerance = \"5m\"",
+        &["tolerance: has no effect: this scheme carries no timestamp"],
+    );
+}
+
+#[test]
+fn a_secret_that_is_not_written_as_its_provider_does_is_refused_without_being_shown() {
+    source(
+        "provider = \"standard-webhooks\"\nsecrets = [\"literal:whsec_****canary****\"]",
+        &["secrets: secret 1 is not base64, with or without `whsec_` before it"],
+    );
+}
+
+#[test]
+fn no_secret_is_in_a_debug_output_or_a_message() {
+    const CANARY: &str = "c4n4ryc4n4ry";
+    let good = setup(&format!(
+        "[admin]\ntoken = \"env:TOKEN\"\n[sources.one]\nprovider = \"github\"\nsecrets = [\"literal:{CANARY}\"]\n\
+         [sources.two]\nprovider = \"standard-webhooks\"\nsecrets = [\"literal:whsec_{CANARY}\"]\n\
+         [backends.a]\ntype = \"redis\"\nurl = \"env:URL\"\n[backends.b]\ntype = \"rabbitmq\"\n\
+         url = \"amqp://u:{CANARY}@localhost\""
+    ));
+    let good = good.var("TOKEN", CANARY).var("URL", &format!("redis://:{CANARY}@localhost"));
+    let config = good.load().unwrap();
+    assert!(!format!("{config:?}").contains(CANARY));
+    assert!(!hookferry::cli::check::describe(&config).contains(CANARY));
+    for bad in [
+        format!("[admin]\ntoken = [\"{CANARY}\"]"),
+        format!("[admin]\ntoken = \"{CANARY}\""),
+        format!("[sources]\none = \"{CANARY}\""),
+        format!("[sources.one]\nprovider = \"github\"\nsecrets = [\"{CANARY}\"]"),
+        format!("[sources.one]\nprovider = \"github\"\nsecrets = {{ a = \"{CANARY}\" }}"),
+        format!("[backends.a]\ntype = \"redis\"\nurl = \"http://:{CANARY}@localhost\""),
+        format!("[backends.a]\ntype = \"rabbitmq\"\nurl = \"{CANARY}\""),
+        format!("[sources.one]\nsecrets = [\"literal:{CANARY}\""),
+    ] {
+        let text = setup(&bad).mistakes();
+        assert!(!text.contains(CANARY), "{text}");
+    }
 }
 
 #[test]
@@ -199,4 +279,53 @@ fn the_annotated_defaults_are_the_defaults_of_the_code() {
     assert_eq!(config.dedup, Default::default());
     let admin = hookferry::admin::settings::Settings::default();
     assert_eq!((config.admin.listen, config.admin.token.is_none()), (admin.listen, admin.token.is_none()));
+}
+
+/// What the examples name in the environment.
+const EXAMPLE_VARS: [(&str, &str); 12] = [
+    ("ACME_SECRET", "acme"),
+    ("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2f"),
+    ("DEMO_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("GITHUB_SECRET", "github"),
+    ("HOOKFERRY_ADMIN_TOKEN", "token"),
+    ("OPENAI_WEBHOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+    ("QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs.fifo"),
+    ("REDIS_URL", "redis://127.0.0.1:6379"),
+    ("SHOPIFY_SECRET", "shopify"),
+    ("SHOPIFY_SECRET_BEFORE", "older"),
+    ("SLACK_SIGNING_SECRET", "slack"),
+    ("STRIPE_SECRET", "whsec_stripe"),
+];
+
+#[test]
+fn every_example_of_the_repository_loads() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config");
+    let vars: Vars = EXAMPLE_VARS.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        // The one secret that an example reads from a file.
+        let mut vars = vars.clone();
+        if path.ends_with("custom-hmac.toml") {
+            vars.insert("HOOKFERRY__SOURCES__SENSOR__SECRETS".to_owned(), "literal:sensor".to_owned());
+        }
+        let config = config::load(&[&path], &vars).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(!hookferry::cli::check::describe(&config).is_empty());
+        loaded += 1;
+    }
+    assert!(loaded >= 6);
+}
+
+#[test]
+fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
+    let is_option = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let uncomment = |line: &'static str| line.strip_prefix("# ").filter(|line| is_option(line)).unwrap_or(line);
+    let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();
+    let setup =
+        setup(&text.join("\n")).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
+    let config = setup.load().unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((config.sources.len(), config.backends.len()), (2, 2));
 }

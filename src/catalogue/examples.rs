@@ -167,3 +167,12 @@ fn a_sample_is_accepted_and_carries_the_id_and_type_it_was_given() {
         assert_eq!(kind.as_deref(), Some(provider.contract.sample.kind.as_str()), "{}", provider.id);
     });
 }
+
+#[test]
+fn every_provider_tells_the_operator_what_to_do() {
+    for name in names() {
+        let contract = provider(name).unwrap().contract;
+        assert!(contract.docs.is_some_and(|docs| docs.starts_with("https://")), "{name}");
+        assert!(contract.setup.is_some_and(|setup| setup.len() > 40), "{name}");
+    }
+}

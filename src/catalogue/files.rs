@@ -1,5 +1,7 @@
 //! The embedded provider files: one list of names, sorted.
 
+use std::cmp::Reverse;
+
 macro_rules! files {
     ($($name:literal)+) => {
         /// Name and text of every provider, sorted by name.
@@ -21,10 +23,11 @@ files! {
     "svix"
 }
 
-/// The name most like `name`: the one with the longest common beginning, of three letters at least.
+/// The name most like `name`: the one with the longest common beginning, of three letters at least; of several the
+/// shortest.
 pub(super) fn near(name: &str) -> Option<String> {
     let common = |other: &str| other.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-    let (other, _) = FILES.iter().max_by_key(|(other, _)| common(other))?;
+    let (other, _) = FILES.iter().max_by_key(|(other, _)| (common(other), Reverse(other.len())))?;
     (common(other) >= 3).then(|| (*other).to_owned())
 }
 
@@ -46,6 +49,7 @@ mod tests {
     #[test]
     fn a_misspelt_name_leads_to_the_right_one() {
         assert_eq!(near("githib").as_deref(), Some("github"));
+        assert_eq!(near("gitla").as_deref(), Some("gitlab"));
         assert_eq!(near("Stripe").as_deref(), Some("stripe"));
         assert_eq!(near("zzz"), None);
     }

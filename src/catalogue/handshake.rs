@@ -194,10 +194,12 @@ mod tests {
 
     #[test]
     fn a_reply_is_never_markup_and_a_handshake_never_swallows_every_event() {
-        assert!(provider("when = { method = 'GET' }\nsigned = false\nreply = { status = 200, content_type = 'text/html', body = '' }").is_err());
-        assert!(
-            provider("when = {}\nsigned = true\nreply = { status = 200, content_type = 'text/plain', body = '' }")
-                .is_err()
-        );
+        let reply = |when: &str, content_type: &str| {
+            let reply = format!("{{ status = 200, content_type = '{content_type}', body = '' }}");
+            provider(&format!("when = {when}\nsigned = true\nreply = {reply}"))
+        };
+        assert!(reply("{ method = 'GET' }", "text/plain").is_ok());
+        assert!(reply("{ method = 'GET' }", "text/html").is_err());
+        assert!(reply("{}", "text/plain").is_err());
     }
 }

@@ -22,7 +22,9 @@ impl Provider {
         let sample = &self.contract.sample;
         let mut body: Json =
             serde_json::from_str(&sample.body).map_err(|_| ContractError::key("sample.body", "is not JSON"))?;
-        let mut draft = Draft { method: "POST".to_owned(), path: "/".to_owned(), ..Draft::default() };
+        let methods = &self.contract.methods;
+        let method = methods.iter().find(|method| *method == "POST").or(methods.first()).cloned().unwrap_or_default();
+        let mut draft = Draft { method, path: "/".to_owned(), ..Draft::default() };
         draft.set_header("content-type", "application/json");
         sample.headers.iter().for_each(|(name, value)| draft.set_header(name, value));
         let event = &self.contract.event;

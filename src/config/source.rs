@@ -46,8 +46,10 @@ impl Source {
 /// Reads one source, its provider and its secrets; `None` where they cannot be read.
 pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Vars, no_file: bool) -> Option<Source> {
     let before = collect.mistakes.len();
-    let settings: Option<settings::Source> = collect.section(&["sources", name.as_str()], value, decode);
-    let settings = settings?;
+    let mut settings: settings::Source = collect.section(&["sources", name.as_str()], value, decode)?;
+    for pattern in &mut settings.headers {
+        *pattern = pattern.as_str().to_ascii_lowercase().into();
+    }
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
@@ -92,6 +94,9 @@ impl Reading<'_, '_> {
         // 410 makes senders switch the endpoint off.
         if settings.busy_status.is_some_and(|status| !(400..600).contains(&status) || status == 410) {
             self.mistake("busy_status", "must be 400 to 599, other than 410");
+        }
+        if settings.headers.iter().any(|pattern| pattern.as_str().contains(not_in_header)) {
+            self.mistake("headers", "must be names of headers, in which `*` stands for any text");
         }
         if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
             self.mistake("public_url", "must be a URL that begins with https:// or http://");
@@ -197,6 +202,10 @@ impl Reading<'_, '_> {
 
 fn not_in_path(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "?#{}".contains(c)
+}
+
+fn not_in_header(c: char) -> bool {
+    !(c.is_ascii_alphanumeric() || "*!#$%&'+-.^_`|~".contains(c))
 }
 
 fn is_http_url(text: &str) -> bool {

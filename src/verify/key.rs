@@ -78,3 +78,47 @@ impl<'de> Deserialize<'de> for SecretForm {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(form: &str, secret: &str, expected: Option<&[u8]>) {
+        let secret = Secret::new(secret.into()).unwrap();
+        let keys = form.parse::<SecretForm>().unwrap().decode(&[secret]).ok();
+        assert_eq!(keys.as_ref().map(|keys| keys[0].expose()), expected);
+    }
+
+    #[test]
+    fn a_secret_becomes_the_key_that_its_provider_means() {
+        check("utf8", "whsec_AAEC", Some(b"whsec_AAEC"));
+        check("base64", "AAEC", Some(&[0, 1, 2]));
+        check("base64", "AAE=", Some(&[0, 1]));
+        check("base64", "AAE", Some(&[0, 1]));
+        check("hex", "00fF", Some(&[0, 255]));
+        check("base64-after:whsec_", "whsec_AAEC", Some(&[0, 1, 2]));
+        check("base64-after:whsec_", "AAEC", Some(&[0, 1, 2]));
+    }
+
+    #[test]
+    fn a_secret_that_is_not_written_so_stops_the_start() {
+        check("hex", "xyz", None);
+        check("base64", "not base64!", None);
+        check("base64-after:whsec_", "whsec_", None);
+    }
+
+    #[test]
+    fn the_error_tells_which_secret_and_never_what_it_is() {
+        let secrets = ["AAEC", "hunter2!"].map(|s| Secret::new(s.into()).unwrap());
+        let error = SecretForm::Base64 { after: "whsec_".into() }.decode(&secrets).unwrap_err().to_string();
+        assert_eq!(error, "secret 2 is not base64, with or without `whsec_` before it");
+    }
+
+    #[test]
+    fn an_unknown_form_is_refused() {
+        for text in ["", "utf-8", "base64-after:", "base64:whsec_"] {
+            assert!(text.parse::<SecretForm>().is_err(), "{text}");
+        }
+    }
+}

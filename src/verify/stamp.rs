@@ -89,3 +89,37 @@ impl Stamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Draft;
+
+    #[track_caller]
+    fn check(unit: Unit, text: &str, expected: Result<i64, Refusal>) {
+        let spec = StampSpec { header: "t".into(), split: Some(",".into()), prefix: Some("t=".into()), unit };
+        let headers = vec![("t".to_owned(), text.to_owned())];
+        let draft = Draft { headers, ..Draft::default() };
+        let stamp = Stamp::new(spec, 300).unwrap();
+        assert_eq!(stamp.read(&draft.request()).map(|sent| sent.at_s), expected, "{text}");
+    }
+
+    #[test]
+    fn a_time_is_a_plain_number_of_its_unit() {
+        check(Unit::Seconds, "t=1700000000,v1=00", Ok(1_700_000_000));
+        check(Unit::Milliseconds, "t=1700000000999", Ok(1_700_000_000));
+        for text in ["t=+1", "t=-1", "t=1.5", "t=0x1", "t=1e9", "t=99999999999999999999", "t=\u{661}", "t=1,t=1"] {
+            check(Unit::Seconds, text, Err(Refusal::Mismatch));
+        }
+        check(Unit::Seconds, "v1=00", Err(Refusal::Missing));
+        check(Unit::Seconds, "t=", Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn a_time_is_believed_up_to_the_tolerance_on_both_sides() {
+        let spec = StampSpec { header: "t".into(), split: None, prefix: None, unit: Unit::Seconds };
+        let stamp = Stamp::new(spec, 300).unwrap();
+        let fresh = |at_s| stamp.fresh(&Sent { text: b"", at_s }, 1_000).is_ok();
+        assert_eq!([699, 700, 1_300, 1_301, i64::MIN, i64::MAX].map(fresh), [false, true, true, false, false, false]);
+    }
+}

@@ -139,3 +139,73 @@ fn parameter_once(query: &str, name: &str) -> Result<String, Refusal> {
 fn holds(value: &[u8], text: &[u8]) -> bool {
     value.windows(text.len().max(1)).any(|window| window == text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::Draft;
+
+    fn draft() -> Draft {
+        let mut draft =
+            Draft { method: "POST".into(), path: "/in".into(), query: "a=1&b=x%20y".into(), ..Draft::default() };
+        draft.public_url = Some("https://example.com/in".into());
+        draft.body = b"{}".to_vec();
+        draft.set_header("X-Id", "msg_1");
+        draft
+    }
+
+    fn fill(template: &str, draft: &Draft) -> Result<String, Refusal> {
+        let template = Template::new(template).unwrap();
+        let pieces = template.fill(&draft.request(), Some(b"1000"))?.concat();
+        Ok(String::from_utf8(pieces).unwrap())
+    }
+
+    #[track_caller]
+    fn check(template: &str, expected: &str) {
+        assert_eq!(fill(template, &draft()).as_deref(), Ok(expected), "{template}");
+    }
+
+    #[test]
+    fn every_placeholder_stands_for_its_part_of_the_request() {
+        check("{body}", "{}");
+        check("v0:{timestamp}:{body}", "v0:1000:{}");
+        check("{header:X-ID}.{timestamp}.{body}", "msg_1.1000.{}");
+        check("{method} {path} {query:b}\n", "POST /in x y\n");
+        check("{url}{body}", "https://example.com/in?a=1&b=x%20y{}");
+    }
+
+    #[test]
+    fn what_is_covered_but_absent_is_missing_and_what_stands_twice_is_refused() {
+        let mut twice = draft();
+        twice.query.push_str("&a=2");
+        twice.headers.push(("x-id".into(), "msg_1".into()));
+        assert_eq!(fill("{query:a}", &twice), Err(Refusal::Mismatch));
+        assert_eq!(fill("{header:x-id}", &twice), Err(Refusal::Mismatch));
+        assert_eq!(fill("{query:c}", &draft()), Err(Refusal::Missing));
+        assert_eq!(fill("{header:x-other}", &draft()), Err(Refusal::Missing));
+        assert_eq!(fill("{url}", &Draft::default()), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn one_signature_fits_only_one_way_to_cut_the_message() {
+        // "a.1000.b" must not be read as the id "a", nor as the id "a.1000" with the time and body after it.
+        let mut shifted = draft();
+        shifted.set_header("x-id", "a.1000");
+        assert_eq!(fill("{header:x-id}.{timestamp}.{body}", &shifted), Err(Refusal::Mismatch));
+        assert_eq!(fill("{header:x-id}.{body}", &shifted).as_deref(), Ok("a.1000.{}"));
+    }
+
+    #[test]
+    fn a_url_with_its_own_query_is_taken_as_it_is() {
+        let given = Draft { public_url: Some("https://example.com/in?k=1".into()), ..draft() };
+        assert_eq!(fill("{url}", &given).as_deref(), Ok("https://example.com/in?k=1"));
+    }
+
+    #[test]
+    fn a_template_that_is_none_is_refused() {
+        for text in ["{bdy}", "{body", "body}", "{}", "{header:}", "{header:a b}", "{query:}", "{{body}}", "{body:/a}"]
+        {
+            assert_eq!(Template::new(text).unwrap_err().key, "message", "{text}");
+        }
+    }
+}

@@ -63,3 +63,50 @@ impl Token {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::{Keys, Rule, Spec, check, sign};
+
+    fn rule() -> Rule {
+        let token = FieldSpec { header: "Authorization".into(), split: None, prefix: Some("Bearer ".into()) };
+        Rule::new(Spec::Token(TokenSpec { token })).unwrap()
+    }
+
+    fn keys() -> Keys {
+        rule().keys(&["new", "old"].map(|s| Secret::new(s.into()).unwrap())).unwrap()
+    }
+
+    #[track_caller]
+    fn shown(headers: &[&str], expected: Result<usize, Refusal>) {
+        let headers = headers.iter().map(|value| ("authorization".to_owned(), (*value).to_owned()));
+        let draft = Draft { headers: headers.collect(), ..Draft::default() };
+        assert_eq!(
+            check(&rule(), &keys(), &draft.request(), 0).map(|v| v.key().unwrap()),
+            expected,
+            "{:?}",
+            draft.headers
+        );
+    }
+
+    #[test]
+    fn any_of_the_secrets_is_accepted_and_nothing_else() {
+        shown(&["Bearer new"], Ok(0));
+        shown(&["Bearer old"], Ok(1));
+        shown(&["Bearer ol"], Err(Refusal::Mismatch));
+        shown(&["Bearer oldx"], Err(Refusal::Mismatch));
+        shown(&["Bearer "], Err(Refusal::Mismatch));
+        shown(&["old"], Err(Refusal::Mismatch));
+        shown(&[""], Err(Refusal::Missing));
+        shown(&[], Err(Refusal::Missing));
+        shown(&["Bearer old", "Bearer old"], Err(Refusal::Mismatch));
+    }
+
+    #[test]
+    fn a_signed_draft_shows_the_newest_secret() {
+        let mut draft = Draft::default();
+        sign(&rule(), &keys(), &mut draft, 0).unwrap();
+        assert_eq!(draft.headers, [("authorization".to_owned(), "Bearer new".to_owned())]);
+    }
+}

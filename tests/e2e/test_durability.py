@@ -207,10 +207,10 @@ def test_a_second_sigterm_ends_at_once(bridges, oracles, own_redis):
     load.reach(150)
     load.stop()
     started = time.monotonic()
-    bridge.process.send_signal(signal.SIGTERM)
+    bridge.signal(signal.SIGTERM)
     time.sleep(0.2)  # two signals at once would be one
     if bridge.process.poll() is None:
-        bridge.process.send_signal(signal.SIGTERM)
+        bridge.signal(signal.SIGTERM)
     bridge.wait_end(5)
     assert time.monotonic() - started < 5
     own_redis.resume()
@@ -359,7 +359,7 @@ def test_a_full_journal_refuses_new_events_and_drops_none_then_takes_them_again(
 
 def power_cut(bridge, disk):
     """Everything stops at once; what was not synced is gone."""
-    bridge.process.send_signal(signal.SIGSTOP)
+    bridge.signal(signal.SIGSTOP)
     disk.cut_power()
     bridge.kill()
     disk.unmount()
@@ -442,18 +442,8 @@ def syncs_at_start(bridges, senders, tmp_path):
     bridge.start(wrapper=inject(tmp_path, 100_000))
     one = senders.make("acme")
     assert bridge.post(one.path, one.headers, one.body).status == 200
-    stop_traced(bridge)
+    bridge.stop()
     return (tmp_path / "strace").read_text().count("sync(")
-
-
-def stop_traced(bridge):
-    """strace passes no signal on: the traced process is its child."""
-    children = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(bridge.process.pid)], capture_output=True, text=True, timeout=10, check=True
-    )
-    for pid in children.stdout.split():
-        os.kill(int(pid), signal.SIGTERM)
-    return bridge.wait_end()
 
 
 def test_a_failed_sync_acknowledges_nothing_of_its_batch_and_the_next_goes_to_a_new_file(
@@ -472,7 +462,7 @@ def test_a_failed_sync_acknowledges_nothing_of_its_batch_and_the_next_goes_to_a_
     assert bridge.admin("GET", "/readyz").status == 200
     settle(bridge, load, "main")
     check_books(load, stream_texts(own_redis))
-    stop_traced(bridge)
+    bridge.stop()
     bridge.start()
     settle(bridge, load, "main")
     check_books(load, stream_texts(own_redis))
@@ -494,7 +484,7 @@ def test_a_disk_that_fails_for_good_closes_the_journal_and_says_so(bridges, orac
     assert bridge.admin("GET", "/livez").status == 200
     # What was acknowledged before is still ferried.
     until(lambda: len(stream_texts(own_redis)) >= len(load.acknowledged), 30, "the backlog in Redis")
-    stop_traced(bridge)
+    bridge.stop()
     bridge.start()
     settle(bridge, load, "main")
     check_books(load, stream_texts(own_redis))
@@ -518,7 +508,7 @@ def test_no_answer_comes_before_its_sync(bridges, senders, tmp_path):
         took = time.monotonic() - started
         assert reply.status == 200
         assert took > 0.65, f"answered after {took:.3f} s, before the sync"
-    stop_traced(bridge)
+    bridge.stop()
 
 
 def test_a_sync_slower_than_the_ack_timeout_is_503_and_the_event_is_kept_once(bridges, senders, tmp_path):
@@ -545,7 +535,7 @@ def test_a_sync_slower_than_the_ack_timeout_is_503_and_the_event_is_kept_once(br
     until(accepted, 20, "the event acknowledged", every=0.3)
     assert statuses[-1].json() == {"status": "duplicate", "id": one.id}
     assert [event["id"] for event in bridge.events()] == [one.id]
-    stop_traced(bridge)
+    bridge.stop()
 
 
 # Disk gone

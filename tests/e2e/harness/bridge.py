@@ -93,6 +93,7 @@ class Bridge:
     def spawn(self, *, preexec=dies_with_parent, wrapper=()):
         assert self.process is None
         self.starts += 1
+        self.wrapped = bool(wrapper)
         self.log_path = self.directory / f"log.{self.starts}"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
@@ -121,15 +122,24 @@ class Bridge:
 
         until(ready, seconds, "readyz 200")
 
+    def signal(self, number):
+        """Sends a signal to the bridge itself, also behind a wrapper (strace), which would not pass it on."""
+        if self.wrapped:
+            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+            assert len(children) == 1, children
+            os.kill(int(children[0]), number)
+        else:
+            self.process.send_signal(number)
+
     def stop(self, seconds=30):
         """SIGTERM; returns the exit status."""
-        self.process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait_end(seconds)
 
     def kill(self):
         """SIGKILL, without warning."""
-        self.process.kill()
-        self.process.wait()
+        self.signal(signal.SIGKILL)
+        self.process.wait(30)
         self._ended()
 
     def wait_end(self, seconds=30):
@@ -146,7 +156,7 @@ class Bridge:
         """Ends the bridge and checks what holds for every run of it."""
         status = 0
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.signal(signal.SIGCONT)
             try:
                 status = self.stop(40)
             except subprocess.TimeoutExpired:
