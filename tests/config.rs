@@ -313,7 +313,7 @@ fn every_example_of_the_repository_loads() {
         assert!(!hookferry::cli::check::describe(&config).is_empty());
         loaded += 1;
     }
-    assert!(loaded >= 6);
+    assert!(loaded >= 8);
 }
 
 #[test]
@@ -327,5 +327,5 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
     let setup =
         setup(&text.join("\n")).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
     let config = setup.load().unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!((config.sources.len(), config.backends.len()), (2, 2));
+    assert_eq!((config.sources.len(), config.backends.len()), (2, 3));
 }
