@@ -79,6 +79,7 @@ use crate::event::{BackendName, Stored};
 backends! {
     Redis redis "redis",
     RabbitMq rabbitmq "rabbitmq",
+    Sqs sqs "sqs",
 }
 
 /// Who publishes: a backend may keep this journal's cursor beside its data.

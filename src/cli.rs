@@ -63,6 +63,8 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Sign requests as a source's provider would, and post them
+    Send(send::Args),
     /// Follow accepted events, one CloudEvents object a line
     Tail(tail::Args),
     /// Print the annotated default configuration
@@ -103,6 +105,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
+        Command::Send(args) => send::run(args, &files),
         Command::Tail(args) => tail::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }

@@ -21,8 +21,8 @@ use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use url::Url;
 
+use super::Files;
 use super::http::{Answer, Client, HeaderMap, HeaderName, HeaderValue, Method, Outgoing};
-use crate::config::{self, Vars};
 use crate::verify::Draft;
 use expect::Expect;
 use fault::{Fault, Faults};
@@ -37,9 +37,6 @@ pub struct Args {
     pub source: String,
     /// Body; `-` reads it from the standard input [default: the provider's sample]
     pub file: Option<PathBuf>,
-    /// Configuration that has the source; may be given several times
-    #[arg(long, value_name = "FILE")]
-    pub config: Vec<PathBuf>,
     /// Where to post to [default: where the configuration listens, at the source's path]
     #[arg(long)]
     pub url: Option<Url>,
@@ -94,8 +91,8 @@ fn rate(text: &str) -> Result<f64, String> {
 ///
 /// # Errors
 /// The configuration has no such source, a request cannot be built, or nobody answers.
-pub fn run(args: Args, vars: &Vars) -> anyhow::Result<ExitCode> {
-    let config = config::load(&args.config, vars)?;
+pub fn run(args: Args, files: &Files) -> anyhow::Result<ExitCode> {
+    let config = files.load()?;
     let target = Target::new(&config, &args.source, args.url.as_ref())?;
     let faults = Faults::new(&args.faults, &target.provider.rule)?;
     let met = if args.count.is_some() || args.duration.is_some() {

@@ -71,7 +71,7 @@ mod tests {
     fn check(peer: &str, headers: &[(&str, &str)], client: &str) {
         let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let found = client_ip(peer.parse().unwrap(), headers.as_slice() as &dyn Headers, &trusted);
+        let found = client_ip(peer.parse().unwrap(), &headers, &trusted);
         assert_eq!(found.to_string(), client);
     }
 

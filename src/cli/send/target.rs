@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use url::Url;
 
-use crate::catalogue::{self, EventSpec, Provider, Value};
-use crate::config::{self, Config, DEMO, Vars};
+use crate::catalogue::{Provider, Value};
+use crate::config::{Config, DEMO};
 use crate::event::Secret;
-use crate::verify::{Draft, Keys, Spec, sign};
+use crate::verify::{Draft, Keys, sign};
 
 /// A source as its sender sees it.
 pub struct Target {
@@ -35,10 +35,7 @@ impl Target {
             let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
             bail!("there is no source `{name}`; there is: {}", names.join(", "));
         };
-        let mut provider = provider(source)?;
-        if let Some(tolerance) = source.settings.tolerance {
-            provider = provider.with_tolerance(tolerance)?;
-        }
+        let provider = source.provider.clone();
         let secrets = if config.demo && name == DEMO { vec![demo_secret(config)?] } else { source.secrets.clone() };
         let keys = provider.rule.keys(&secrets).with_context(|| format!("secrets of the source `{name}`"))?;
         let mut url = match url {
@@ -104,21 +101,6 @@ impl Target {
     }
 }
 
-/// The contract of a source's sender.
-fn provider(source: &config::Source) -> anyhow::Result<Provider> {
-    let name = source.name.as_str();
-    let table = |table: &Option<toml::Table>| table.clone().unwrap_or_default();
-    let custom = |verify: Spec| -> anyhow::Result<Provider> {
-        let event: EventSpec = table(&source.settings.event).try_into()?;
-        Ok(Provider::custom(name, verify, event)?)
-    };
-    match source.settings.provider.as_str() {
-        "custom" => custom(table(&source.settings.verify).try_into()?),
-        "none" => custom(Spec::None {}),
-        known => Ok(catalogue::provider(known)?),
-    }
-}
-
 /// The secret that the first start of the bridge made.
 fn demo_secret(config: &Config) -> anyhow::Result<Secret> {
     let file: PathBuf = config.demo_secret_file();
@@ -144,6 +126,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::config::{self, Vars};
     use crate::verify;
 
     const NOW_S: i64 = 1_700_000_000;
