@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod http;
+pub mod providers;
 pub mod remote;
 pub mod send;
 mod serve;
@@ -63,10 +64,9 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
-    /// Sign requests as a source's provider would, and post them
     Send(send::Args),
-    /// Follow accepted events, one CloudEvents object a line
     Tail(tail::Args),
+    Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
         #[command(subcommand)]
@@ -111,6 +111,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
         Command::Tail(args) => tail::run(&args),
+        Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }
 }

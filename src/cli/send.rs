@@ -12,7 +12,7 @@ pub mod target;
 pub mod template;
 
 use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,8 +21,8 @@ use anyhow::{Context as _, bail};
 use bytesize::ByteSize;
 use url::Url;
 
-use super::Files;
 use super::http::{Answer, Client, HeaderMap, HeaderName, HeaderValue, Method, Outgoing};
+use super::{Files, Wrong, print};
 use crate::verify::Draft;
 use expect::Expect;
 use fault::{Fault, Faults};
@@ -94,7 +94,7 @@ fn rate(text: &str) -> Result<f64, String> {
 pub fn run(args: Args, files: &Files) -> anyhow::Result<ExitCode> {
     let config = files.load()?;
     let target = Target::new(&config, &args.source, args.url.as_ref())?;
-    let faults = Faults::new(&args.faults, &target.provider.rule)?;
+    let faults = Faults::new(&args.faults, &target.provider.rule).map_err(|error| Wrong(error.to_string()))?;
     let met = if args.count.is_some() || args.duration.is_some() {
         many(args, target, faults)?
     } else {
@@ -116,7 +116,7 @@ fn one(args: &Args, target: &Target, faults: &Faults) -> anyhow::Result<bool> {
     runtime.block_on(async {
         let mut client = Client::new(&target.url)?;
         let mut all_met = true;
-        for expect in faults.expect() {
+        for expect in faults.expected() {
             // The connection is no part of the latency.
             client.ready().await?;
             let since = Instant::now();
@@ -144,7 +144,8 @@ fn show(json: bool, id: &str, answer: &Answer, latency: Duration, expect: Expect
         let note = if met { String::new() } else { format!("  (expected: {expect})") };
         format!("{} {}  {ms:.2} ms{note}", answer.status, body.trim())
     };
-    print(&format!("{line}\n"))
+    print(&format!("{line}\n"))?;
+    Ok(())
 }
 
 /// Sends many events and prints what they came to; whether all answers were as expected.
@@ -177,7 +178,7 @@ fn many(args: Args, target: Target, faults: Faults) -> anyhow::Result<bool> {
         rate: args.rate,
         timeout: args.timeout,
         keep_going: args.keep_going,
-        expect: faults.expect(),
+        expect: faults.expected(),
         ids: match &args.ids {
             None => None,
             Some(file) => Some(
@@ -258,13 +259,4 @@ impl Ids {
 /// Unix time, seconds.
 fn now_s() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())?)
-}
-
-/// Writes to the standard output; a reader that is gone is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
-        _ => Ok(()),
-    }
 }
