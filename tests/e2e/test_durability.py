@@ -17,6 +17,8 @@ from harness.processes import never_syncs
 from harness.sources import unique
 from harness.wait import stays, until
 
+# The largest body must fit a segment; small segments make a test cross many.
+SMALL = 'max_body = "256KiB"'
 LONG = pytest.param(20, marks=pytest.mark.long)
 
 
@@ -316,7 +318,7 @@ def test_a_bad_record_in_the_middle_is_set_aside_and_later_ones_are_kept(bridges
 
 def test_records_of_many_segments_are_all_read_after_a_kill(bridges, oracles, own_redis):
     bridge = bridges(
-        sources.only("acme") + redis_backend(own_redis), journal='segment_bytes = "1MiB"'
+        sources.only("acme") + redis_backend(own_redis), server=SMALL, journal='segment_bytes = "1MiB"'
     ).start()
     own_redis.stall()
     load = Load(bridge, oracles, senders=6, size=8000).run(600)
@@ -330,6 +332,7 @@ def test_records_of_many_segments_are_all_read_after_a_kill(bridges, oracles, ow
 def test_a_full_journal_refuses_new_events_and_drops_none_then_takes_them_again(bridges, oracles, own_redis):
     bridge = bridges(
         sources.only("acme") + redis_backend(own_redis),
+        server=SMALL,
         journal='segment_bytes = "1MiB"\nmax_bytes = "4MiB"',
     ).start()
     own_redis.stall()
@@ -376,7 +379,10 @@ def disk(tmp_path):
 @pytest.mark.parametrize("cuts", [2, LONG])
 def test_a_power_cut_under_load_loses_no_acknowledged_event(bridges, oracles, own_redis, disk, cuts):
     bridge = bridges(
-        sources.only("acme") + redis_backend(own_redis), journal='segment_bytes = "1MiB"', journal_dir=disk.path / "data"
+        sources.only("acme") + redis_backend(own_redis),
+        server=SMALL,
+        journal='segment_bytes = "1MiB"',
+        journal_dir=disk.path / "data",
     ).start()
     try:
         load = Load(bridge, oracles, senders=6, size=1500).start()
@@ -399,7 +405,9 @@ def test_the_power_cut_finds_a_journal_that_skips_its_syncs(bridges, oracles, di
     """The control of the test above: with syncs that do nothing, acknowledged events are lost."""
     check = "import os; os.fdatasync(9999); os.fsync(9999)"  # no such file: fails unless it does nothing
     subprocess.run(["/usr/bin/python3", "-c", check], preexec_fn=never_syncs, check=True, timeout=20)
-    bridge = bridges(sources.only("acme"), journal='segment_bytes = "1MiB"', journal_dir=disk.path / "data")
+    bridge = bridges(
+        sources.only("acme"), server=SMALL, journal='segment_bytes = "1MiB"', journal_dir=disk.path / "data"
+    )
     try:
         for attempt in range(5):
             bridge.start(preexec=never_syncs)
@@ -439,7 +447,7 @@ def inject(tmp_path, when):
 def syncs_at_start(bridges, senders, tmp_path):
     """How many syncs a start and one event take, so that later ones can be chosen."""
     bridge = bridges(sources.only("acme"))
-    bridge.start(wrapper=inject(tmp_path, 100_000))
+    bridge.start(wrapper=inject(tmp_path, 65_535))
     one = senders.make("acme")
     assert bridge.post(one.path, one.headers, one.body).status == 200
     bridge.stop()

@@ -1,5 +1,6 @@
 """The ingress as a sender sees it: every answer of the contract, and that no request makes it misbehave."""
 
+import base64
 import json
 import socket
 import threading
@@ -604,8 +605,11 @@ def test_json_that_breaks_parsers_is_ferried_and_breaks_nothing(bridges, senders
     for body in bodies:
         reply = send(bridge, senders.make("acme", body))
         assert reply.status == 200, (body[:40], reply)
-    reply = bridge.admin("GET", "/v1/events?source=acme&limit=1000")
-    assert all(body in reply.body for body in bodies)
+    # Nested deeper than a consumer's parser goes, a body travels as base64.
+    page = bridge.admin("GET", "/v1/events?source=acme&limit=1000").body
+    for number, body in enumerate(bodies):
+        coded = base64.b64encode(body)
+        assert b'"data":' + body + b"}" in page or (number < 2 and b'"data_base64":"' + coded + b'"' in page), body[:40]
     assert send(bridge, senders.make("acme")).status == 200
 
 

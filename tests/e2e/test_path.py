@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import re
-import time
 import zlib
 from datetime import datetime, timedelta, timezone
 
@@ -116,12 +115,12 @@ def test_every_source_reaches_every_backend_with_every_attribute(
 
     messages = read(rabbit_reader(), count)
     assert [body for _, body in messages] == texts
-    for (properties, _), one in zip(messages, sent, strict=True):
+    for (properties, body), one in zip(messages, sent, strict=True):
         assert properties.content_type == "application/cloudevents+json"
         assert properties.message_id == one.id
         assert properties.type == one.type
         assert properties.delivery_mode == 2
-        assert abs(properties.timestamp - time.time()) < 300
+        assert properties.timestamp == int(is_rfc3339_utc(json.loads(body)["time"]).timestamp())
 
     # A standard queue keeps no order.
     got = {message["Body"].encode(): message for message in read(sqs_reader, count)}
@@ -256,8 +255,9 @@ def test_binary_messages_carry_the_raw_body_and_the_attributes_beside_it(
         assert body == one.body
         assert properties.content_type == "application/json"
         assert properties.message_id == one.id
-        headers = dict(properties.headers)
-        assert all(name.startswith("cloudEvents:") for name in headers), headers
+        # x-… are the broker's own.
+        headers = {name: value for name, value in properties.headers.items() if not name.startswith("x-")}
+        assert [name for name in headers if not name.startswith("cloudEvents:")] == []
         attributes = {name.removeprefix("cloudEvents:"): value for name, value in headers.items()}
         attributes.setdefault("datacontenttype", properties.content_type)
         check_event(attributes, one)
@@ -458,7 +458,9 @@ def test_a_fifo_queue_gets_groups_and_keeps_the_order_within_them(bridges, sende
 def test_a_body_larger_than_the_backend_takes_becomes_its_dead_letter_and_the_lane_goes_on(
     bridges, senders, sqs, sqs_queue, sqs_reader, to_sqs
 ):
-    bridge = bridges(sources.CONFIG + to_sqs, server='max_body = "4MiB"').start()
+    bridge = bridges(
+        sources.CONFIG + to_sqs, server='max_body = "2MiB"', journal='segment_bytes = "8MiB"'
+    ).start()
     before, large, after = (
         senders.make("acme"),
         senders.make("acme", b'{"type":"order.created","x":"' + b"y" * 1_200_000 + b'"}'),

@@ -94,18 +94,21 @@ class Bridge:
         assert self.process is None
         self.starts += 1
         self.wrapped = bool(wrapper)
-        self.log_path = self.directory / f"log.{self.starts}"
-        with open(self.log_path, "wb") as log:
+        with open(self._said("out"), "wb") as out, open(self._said("log"), "wb") as log:
             self.process = subprocess.Popen(
                 [*wrapper, binary(), "serve", "--config", str(self.config_path), *self.arguments],
                 cwd=self.directory,
                 env=environment(self.directory, self.env),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=out,
+                stderr=log,
                 preexec_fn=preexec,
             )
         return self
+
+    def _said(self, kind, start=None):
+        """The file of what one start, the last if not given, has printed: `out` or `log`."""
+        return self.directory / f"{kind}.{start or self.starts}"
 
     def start(self, **how):
         self.spawn(**how)
@@ -164,20 +167,22 @@ class Bridge:
                 raise AssertionError(f"SIGTERM did not end the bridge:\n{self.log()}") from None
         elif self.process is not None:
             status = self.wait_end()
-        for number in range(1, self.starts + 1):
-            log = (self.directory / f"log.{number}").read_text(errors="replace")
-            assert "panicked" not in log, log[-4000:]
-            for name, secret in {**secrets.ENV, **self.env}.items():
-                assert secret not in log, f"{name} stands in the log"
+        said = self.logs()
+        assert "panicked" not in said, said[-4000:]
+        for name, secret in {**secrets.ENV, **self.env}.items():
+            assert secret not in said, f"{name} is printed"
         assert status == 0, f"exit status {status}:\n{self.log()}"
 
     def log(self):
-        return self.log_path.read_text(errors="replace")[-4000:]
+        """What the last start has printed, at most its end."""
+        return "".join(self._said(kind).read_text(errors="replace") for kind in ("out", "log"))[-4000:]
 
-    def logs(self):
+    def logs(self, kinds=("out", "log")):
         """Everything that any start has printed."""
         return "".join(
-            (self.directory / f"log.{number}").read_text(errors="replace") for number in range(1, self.starts + 1)
+            self._said(kind, start).read_text(errors="replace")
+            for start in range(1, self.starts + 1)
+            for kind in kinds
         )
 
     # Requests
