@@ -50,7 +50,7 @@ impl Files {
     /// # Errors
     /// Every mistake of all layers.
     pub fn load(&self) -> Result<Config, config::Errors> {
-        config::load(&self.config, &std::env::vars().collect())
+        config::load(&self.config, &config::environment())
     }
 }
 
@@ -88,7 +88,11 @@ pub fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hookferry: {error:#}");
+            match error.downcast_ref::<config::Errors>() {
+                // A line a mistake, and each begins with its file.
+                Some(errors) => eprintln!("{errors}"),
+                None => eprintln!("hookferry: {error:#}"),
+            }
             let wrong = error.is::<config::Errors>() || error.is::<Wrong>();
             ExitCode::from(if wrong { WRONG } else { 1 })
         }

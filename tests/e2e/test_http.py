@@ -265,7 +265,7 @@ def test_a_refusal_says_which_of_three_and_never_more(bridge, senders):
     for headers in (
         with_header(one.headers, "Stripe-Signature", None),
         with_header(one.headers, "Stripe-Signature", dict(one.headers)["Stripe-Signature"][:-4] + "0000"),
-        senders.make("pay", timestamp=1_700_000_000).headers,
+        senders.make("pay", one.body, timestamp=1_700_000_000).headers,
     ):
         reply = send(bridge, one, headers)
         assert reply.status == 401
@@ -590,7 +590,8 @@ def test_nothing_a_client_sends_gives_a_redirect_a_gone_or_a_server_error(bridge
     assert bridge.admin("GET", "/readyz").status == 200
 
 
-def test_json_that_breaks_parsers_is_ferried_and_breaks_nothing(bridge, senders):
+def test_json_that_breaks_parsers_is_ferried_and_breaks_nothing(bridges, senders):
+    bridge = bridges(sources.CONFIG).start()
     bodies = [
         b"[" * 30_000 + b"]" * 30_000,
         b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
@@ -603,8 +604,8 @@ def test_json_that_breaks_parsers_is_ferried_and_breaks_nothing(bridge, senders)
     for body in bodies:
         reply = send(bridge, senders.make("acme", body))
         assert reply.status == 200, (body[:40], reply)
-    page = bridge.events(source="acme")
-    assert json.dumps(page)
+    reply = bridge.admin("GET", "/v1/events?source=acme&limit=1000")
+    assert all(body in reply.body for body in bodies)
     assert send(bridge, senders.make("acme")).status == 200
 
 

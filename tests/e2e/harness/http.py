@@ -47,8 +47,8 @@ class Client:
             self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._connection
         try:
-            connection.putrequest(method, path, skip_accept_encoding=True)
             names = {name.lower() for name, _ in headers}
+            connection.putrequest(method, path, skip_host="host" in names, skip_accept_encoding=True)
             for name, value in headers:
                 connection.putheader(name, value)
             if "content-length" not in names and "transfer-encoding" not in names:
