@@ -110,7 +110,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
-        Command::Tail(args) => tail::run(&args),
+        Command::Tail(args) => tail::run(&args, &files),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }
