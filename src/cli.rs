@@ -144,3 +144,13 @@ pub fn print(text: &str) -> anyhow::Result<ExitCode> {
         _ => Ok(ExitCode::SUCCESS),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_clash() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -16,7 +16,7 @@ const TOKEN: &str = "HOOKFERRY_ADMIN_TOKEN";
 
 /// Options that name the admin listener.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub struct Args {
+pub struct Options {
     /// Address of the admin listener [default: where the configuration has it]
     #[arg(long = "admin", value_name = "URL")]
     pub url: Option<Url>,
@@ -26,7 +26,7 @@ pub struct Args {
     pub token: Option<String>,
 }
 
-impl Args {
+impl Options {
     /// The listener that is meant.
     ///
     /// # Errors

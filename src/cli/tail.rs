@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "SEQUENCE")]
     pub after: Option<u64>,
     #[command(flatten)]
-    pub admin: remote::Args,
+    pub admin: remote::Options,
 }
 
 /// Runs the command until its reader is gone.
@@ -195,7 +195,7 @@ mod tests {
     async fn listener(after: Option<u64>) -> (TcpListener, Args, Remote) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let args = Args { source: Some("demo".into()), kind: None, after, admin: remote::Args::default() };
+        let args = Args { source: Some("demo".into()), kind: None, after, admin: remote::Options::default() };
         (listener, args, Remote { url, token: None })
     }
 
