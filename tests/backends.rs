@@ -9,7 +9,9 @@ mod support {
     pub mod harness;
     pub mod memory;
     pub mod process;
+    pub mod rabbitmq;
     pub mod redis;
+    pub mod sqs;
 }
 
 macro_rules! contract {
@@ -40,3 +42,6 @@ macro_rules! contract {
 
 contract!(memory, crate::support::memory::InMemory);
 contract!(redis, crate::support::redis::RedisServer);
+contract!(rabbitmq, crate::support::rabbitmq::Rabbit);
+contract!(sqs_standard, crate::support::sqs::Standard);
+contract!(sqs_fifo, crate::support::sqs::Fifo);
