@@ -14,6 +14,12 @@ mod support {
     pub mod sqs;
 }
 
+mod brokers {
+    mod rabbitmq;
+    mod redis;
+    mod sqs;
+}
+
 macro_rules! contract {
     ($module:ident, $harness:ty: $($behaviour:ident),+ $(,)?) => {
         mod $module {
