@@ -50,7 +50,9 @@ impl RedisServer {
     pub async fn run<T: redis::FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');
         let mut built = redis::cmd(words.next().unwrap());
-        words.for_each(|word| drop(built.arg(word)));
+        for word in words {
+            built.arg(word);
+        }
         built.query_async(&mut self.connection().await).await.unwrap()
     }
 
