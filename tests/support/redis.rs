@@ -13,6 +13,9 @@ use super::process::{Process, ports};
 /// Name of the stream.
 pub const STREAM: &str = "webhooks";
 
+/// Fields of a stream's entry, in order.
+pub type Fields = Vec<(String, Vec<u8>)>;
+
 pub struct RedisServer {
     pub port: u16,
     extra: Vec<String>,
@@ -57,8 +60,8 @@ impl RedisServer {
     }
 
     /// Entries of a stream: fields in order.
-    pub async fn entries(&self, stream: &str) -> Vec<Vec<(String, Vec<u8>)>> {
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
+    pub async fn entries(&self, stream: &str) -> Vec<Fields> {
+        let entries: Vec<(String, Fields)> =
             redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query_async(&mut self.connection().await).await.unwrap();
         entries.into_iter().map(|(_, fields)| fields).collect()
     }
