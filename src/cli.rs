@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod http;
+pub mod providers;
 pub mod remote;
 pub mod send;
 mod serve;
@@ -49,7 +50,7 @@ impl Files {
     /// # Errors
     /// Every mistake of all layers.
     pub fn load(&self) -> Result<Config, config::Errors> {
-        config::load(&self.config, &std::env::vars().collect())
+        config::load(&self.config, &config::environment())
     }
 }
 
@@ -63,10 +64,9 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
-    /// Sign requests as a source's provider would, and post them
     Send(send::Args),
-    /// Follow accepted events, one CloudEvents object a line
     Tail(tail::Args),
+    Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
         #[command(subcommand)]
@@ -88,7 +88,11 @@ pub fn run() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("hookferry: {error:#}");
+            match error.downcast_ref::<config::Errors>() {
+                // A line a mistake, and each begins with its file.
+                Some(errors) => eprintln!("{errors}"),
+                None => eprintln!("hookferry: {error:#}"),
+            }
             let wrong = error.is::<config::Errors>() || error.is::<Wrong>();
             ExitCode::from(if wrong { WRONG } else { 1 })
         }
@@ -106,7 +110,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
-        Command::Tail(args) => tail::run(&args),
+        Command::Tail(args) => tail::run(&args, &files),
+        Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }
 }
@@ -137,5 +142,15 @@ pub fn print(text: &str) -> anyhow::Result<ExitCode> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_clash() {
+        super::Cli::command().debug_assert();
     }
 }

@@ -6,7 +6,7 @@
 //! Invariants
 //! - Nothing below imports this module: each module owns its settings, this one composes them.
 //! - A secret is in no message and in no `Debug`.
-//! - The environment comes in as a map; nothing here reads the process's own.
+//! - The environment comes in as a map; only [`environment`] reads the process's own.
 
 mod cross;
 mod layers;
@@ -21,8 +21,9 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
 
-pub use layers::Vars;
+pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
+pub use secrets::resolve;
 pub use source::Source;
 
 use crate::event::route::Routes;

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus_client::metrics::counter::Counter;
 
@@ -221,7 +221,10 @@ fn respond(source: &Source, reply: Reply) -> HttpResponse {
     let (status, id) = match reply {
         Reply::Handshake(reply) => {
             let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
-            return HttpResponse::build(status).content_type(reply.content_type).body(reply.body);
+            // The body may hold what the sender wrote: a browser must not take it for anything else.
+            let nosniff = (X_CONTENT_TYPE_OPTIONS, "nosniff");
+            let mut response = HttpResponse::build(status);
+            return response.content_type(reply.content_type).insert_header(nosniff).body(reply.body);
         }
         Reply::Accepted(id) => ("accepted", id),
         Reply::Duplicate(id) => ("duplicate", id),

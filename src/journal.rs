@@ -46,7 +46,7 @@ use crate::telemetry::Metrics;
 /// Tells the time: Unix time, milliseconds.
 pub type Clock = fn() -> u64;
 
-/// Key of deduplication: 128 bits of a digest over (journal, source, event id, perhaps the body).
+/// Key of deduplication: 128 bits of a digest over the journal's id and what tells an event from all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(pub [u8; 16]);
 
@@ -259,11 +259,11 @@ impl Journal {
         }
     }
 
-    /// Key of the event `id` of `source`; `body_sha256` where the id alone proves nothing.
-    pub fn key(&self, source: &str, id: &str, body_sha256: Option<&[u8; 32]>) -> Key {
+    /// Key of the event that `parts` tell from all others.
+    pub fn key(&self, parts: &[&[u8]]) -> Key {
         let mut digest = Sha256::new();
         digest.update(self.shared.id);
-        for part in [source.as_bytes(), id.as_bytes(), body_sha256.map_or(&[][..], |sha| &sha[..])] {
+        for part in parts {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         }
@@ -351,9 +351,14 @@ impl Shared {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn before_oldest(&self) -> u64 {
+    /// First sequence of the oldest segment.
+    fn first(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.first().map_or(0, |segment| segment.first.saturating_sub(1))
+        segments.first().map_or(1, |segment| segment.first)
+    }
+
+    fn before_oldest(&self) -> u64 {
+        self.first().saturating_sub(1)
     }
 
     fn bytes(&self) -> u64 {

@@ -77,6 +77,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         max_body = "1 pound"
         workers = "many"
         body_timeout = "soon"
+        max_connections = 2.7
         [sources.Big]
         provider = "github"
         [sources.one]
@@ -86,6 +87,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         provider = "github"
         secrets = ["env:NOT_SET"]
         path = "no-slash"
+        busy_status = -1
         backends = ["mian"]
         [backends.main]
         type = "redis"
@@ -109,7 +111,9 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "b.yaml: server.ack_timeout: must be more than zero",
         "a.toml: server.listne: unknown key; did you mean `listen`?",
         "a.toml: server.max_body: `1 pound` is not a size such as \"512KiB\" or \"1MiB\"",
-        "a.toml: server.workers: must be an integer, not a text",
+        "a.toml: server.workers: must be a whole number, zero or more, not a text",
+        "a.toml: server.max_connections: must be a whole number",
+        "a.toml: sources.two.busy_status: must be a whole number, zero or more, not integer `-1`",
         "a.toml: server.body_timeout: `soon` is not a duration such as \"300ms\", \"10s\" or \"24h\"",
         "a.toml: sources.one.provider: missing",
         "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",
@@ -313,7 +317,7 @@ fn every_example_of_the_repository_loads() {
         assert!(!hookferry::cli::check::describe(&config).is_empty());
         loaded += 1;
     }
-    assert!(loaded >= 6);
+    assert!(loaded >= 8);
 }
 
 #[test]
@@ -327,5 +331,5 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
     let setup =
         setup(&text.join("\n")).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
     let config = setup.load().unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!((config.sources.len(), config.backends.len()), (2, 2));
+    assert_eq!((config.sources.len(), config.backends.len()), (2, 3));
 }

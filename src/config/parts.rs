@@ -45,8 +45,7 @@ pub fn backend(
     vars: &Vars,
 ) -> Option<backend::Settings> {
     let section = ["backends", name.as_str()];
-    let mut wrong = Vec::new();
-    resolve_strings(&mut value, vars, &mut Vec::new(), &mut |path, what| wrong.push((path.to_vec(), what)));
+    let wrong = resolve_strings(&mut value, vars);
     let complete = wrong.is_empty();
     for (inside, what) in wrong {
         let path: Vec<&str> = section.into_iter().chain(inside.iter().map(String::as_str)).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use config::{Value, ValueKind};
 
-use super::layers::Vars;
+use super::layers::{Vars, walk};
 use crate::event::{Secret, SecretRef};
 
 /// Reads what a reference names; a relative file is relative to the working directory.
@@ -36,39 +36,24 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 /// Puts what they name in the place of all strings `env:NAME` and `file:PATH` inside `value`.
-/// Calls `wrong` with the path and the reason where that fails, and leaves the string out.
-pub fn resolve_strings(
-    value: &mut Value,
-    vars: &Vars,
-    path: &mut Vec<String>,
-    wrong: &mut impl FnMut(&[String], String),
-) {
-    match &mut value.kind {
-        ValueKind::Table(table) => {
-            for (key, value) in table {
-                path.push(key.clone());
-                resolve_strings(value, vars, path, wrong);
-                path.pop();
-            }
+/// Where that fails the string stays, and its path comes back with the reason.
+pub fn resolve_strings(value: &mut Value, vars: &Vars) -> Vec<(Vec<String>, String)> {
+    let mut wrong = Vec::new();
+    walk(value, &mut Vec::new(), &mut |path, kind| {
+        let ValueKind::String(text) = kind else { return };
+        if !text.starts_with("env:") && !text.starts_with("file:") {
+            return;
         }
-        ValueKind::Array(items) => {
-            for (n, value) in items.iter_mut().enumerate() {
-                path.push(n.to_string());
-                resolve_strings(value, vars, path, wrong);
-                path.pop();
-            }
+        let reference = text.parse::<SecretRef>().map_err(str::to_owned);
+        match reference.and_then(|reference| resolve(&reference, vars)) {
+            Ok(secret) => match secret.expose_str() {
+                Some(plain) => *text = plain.to_owned(),
+                None => wrong.push((path.to_vec(), "is not UTF-8 text".to_owned())),
+            },
+            Err(what) => wrong.push((path.to_vec(), what)),
         }
-        ValueKind::String(text) if text.starts_with("env:") || text.starts_with("file:") => {
-            let resolved = text.parse::<SecretRef>().map_err(str::to_owned);
-            let resolved = resolved.and_then(|reference| resolve(&reference, vars));
-            match resolved.map(|secret| secret.expose_str().map(str::to_owned)) {
-                Ok(Some(plain)) => *text = plain,
-                Ok(None) => wrong(path, "is not UTF-8 text".to_owned()),
-                Err(what) => wrong(path, what),
-            }
-        }
-        _ => {}
-    }
+    });
+    wrong
 }
 
 #[cfg(test)]

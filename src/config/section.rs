@@ -7,7 +7,7 @@ use config::{ConfigError, Value, ValueKind};
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
 
-use super::layers::{DEFAULTS, Layers};
+use super::layers::{DEFAULTS, Layers, walk};
 use super::mistake::{Mistake, did_you_mean};
 
 /// Keys that other releases know, so that "unknown" is not the whole truth about them.
@@ -57,6 +57,20 @@ impl Collector<'_> {
         }
     }
 
+    /// Refuses fractions, which `config` would round; no option is one.
+    fn fractions(&mut self, path: &[String], value: &mut Value) {
+        let mut found = Vec::new();
+        walk(value, &mut path.to_vec(), &mut |path, kind| {
+            if let ValueKind::Float(_) = kind {
+                found.push(path.to_vec());
+                *kind = ValueKind::Nil;
+            }
+        });
+        for path in found {
+            self.record(&path, "must be a whole number".to_owned());
+        }
+    }
+
     /// Reads the section at `path` with `decode` and records its mistakes. What is right in it is given
     /// back all the same, for the checks to come; `None` where something is missing without a default.
     pub fn section<T>(
@@ -70,6 +84,7 @@ impl Collector<'_> {
             // An empty section of a YAML file.
             value.kind = ValueKind::Table(config::Map::new());
         }
+        self.fractions(&path, &mut value);
         let (mut filled, mut taken_out): (Vec<Vec<String>>, Vec<Vec<String>>) = Default::default();
         loop {
             let error = match decode(value.clone()) {
@@ -148,7 +163,10 @@ fn root_cause(mut error: &ConfigError) -> &ConfigError {
 /// values of strings, which may be secrets.
 fn explain(error: &ConfigError, key: Option<&String>) -> String {
     let text = match error {
-        ConfigError::Type { unexpected, expected, .. } => format!("invalid type: {unexpected}, expected {expected}"),
+        ConfigError::Type { unexpected, expected, .. } => {
+            let expected = if expected.contains("integer") { "a whole number, zero or more" } else { expected };
+            format!("invalid type: {unexpected}, expected {expected}")
+        }
         other => other.to_string(),
     };
     if let Some(rest) = text.strip_prefix("unknown field ") {
@@ -167,7 +185,8 @@ fn explain(error: &ConfigError, key: Option<&String>) -> String {
     }
     if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
-        return format!("must be {expected}, not {found}");
+        // `64-bit integer` is no word of a configuration.
+        return format!("must be {expected}, not {}", found.trim_start_matches("64-bit "));
     }
     match key {
         Some(key) => text.replace(&format!(" for key `{key}`"), ""),

@@ -123,13 +123,18 @@ impl Source {
         self.provider.contract.methods.join(", ")
     }
 
-    /// Key of deduplication: the event id, with the body's hash where the signature does not cover the id.
+    /// Key of deduplication: the event id; where the signature does not cover it, with the type (a Shopify event comes
+    /// under several topics) and the body's hash (whoever has one valid body could use up other ids).
     pub(super) fn key(&self, journal: &Journal, sealed: &Sealed) -> Key {
         if self.dedup_window.is_zero() {
             return Key::NONE;
         }
-        let body = (!self.provider.id_signed).then_some(&sealed.digest);
-        journal.key(self.name.as_str(), &sealed.envelope.id, body)
+        let event = &sealed.envelope;
+        if self.provider.id_signed {
+            journal.key(&[self.name.as_str().as_bytes(), event.id.as_bytes()])
+        } else {
+            journal.key(&[self.name.as_str().as_bytes(), event.id.as_bytes(), event.kind.as_bytes(), &sealed.digest])
+        }
     }
 
     /// Whether a request header is kept in the envelope: signatures and credentials never are.

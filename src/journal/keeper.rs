@@ -81,6 +81,11 @@ pub fn run(shared: &Shared) {
             return;
         }
         let crowded = make_spare(shared).is_err();
+        let full = matches!(*shared.state.borrow(), State::Full(_));
+        if full && !crowded {
+            // Ready again before the next event comes: where a balancer asks, none would come.
+            shared.set_state(State::Open);
+        }
         retire(shared, crowded);
         let papers = lock(&shared.keeper.papers);
         if papers.wake || papers.stop || !papers.sealed.is_empty() {
@@ -122,9 +127,6 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
         }
         Ok(file) => {
             lock(&shared.keeper.papers).spare = Some(Spare { path, file, bytes });
-            if matches!(*shared.state.borrow(), State::Full(_)) {
-                shared.set_state(State::Open);
-            }
             Ok(())
         }
         Err(error) => {

@@ -24,7 +24,15 @@ pub struct Reader {
     shared: Arc<Shared>,
     after: u64,
     tail: watch::Receiver<u64>,
-    place: Option<(Arc<Segment>, Scan)>,
+    place: Option<Place>,
+}
+
+/// Where on disk it reads.
+struct Place {
+    segment: Arc<Segment>,
+    scan: Scan,
+    /// Sequence of the last event before the end of the scan.
+    last: u64,
 }
 
 /// How much one read may return.
@@ -78,7 +86,8 @@ impl Reader {
 
     /// Reads what memory holds, without blocking; `None` when the disk must be asked.
     pub fn read_memory(&mut self, events: usize, bytes: usize) -> Option<Vec<Stored>> {
-        let batches = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner).after(self.after)?;
+        // A batch holds at least one event.
+        let batches = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner).after(self.after, events)?;
         self.place = None;
         let mut room = Room { events, bytes, any: false };
         let mut out = Vec::new();
@@ -104,7 +113,7 @@ impl Reader {
         let mut room = Room { events, bytes, any: false };
         let mut out = Vec::new();
         while self.arrive()? {
-            let Some((segment, scan)) = &mut self.place else { break };
+            let Some(Place { segment, scan, last }) = &mut self.place else { break };
             let before = scan.offset();
             match scan.next()? {
                 Some(Step::Frame(frame, attributes, body)) => {
@@ -118,11 +127,11 @@ impl Reader {
                 }
                 Some(Step::Damage { offset, length }) => self.shared.set_aside(segment, offset, length),
                 None => {
-                    if before < segment.end() {
-                        self.shared.set_aside(segment, before, segment.end() - before);
-                        scan.seek(segment.end());
+                    if before < scan.end() {
+                        self.shared.set_aside(segment, before, scan.end() - before);
+                        scan.seek(scan.end());
                     }
-                    self.after = self.after.max(segment.last());
+                    self.after = self.after.max(*last);
                 }
             }
         }
@@ -131,20 +140,33 @@ impl Reader {
 
     /// Opens the segment of the next event, if it is not open; `false` when there is none.
     fn arrive(&mut self) -> io::Result<bool> {
-        if let Some((segment, scan)) = &mut self.place
-            && segment.last() > self.after
+        if let Some(place) = &mut self.place
+            && place.segment.last() > self.after
         {
-            scan.set_end(segment.end());
+            // The last event before the end: one that came between the two would be passed over unread.
+            place.last = place.segment.last();
+            place.scan.set_end(place.segment.end());
             return Ok(true);
         }
         self.place = None;
-        let Some(segment) = self.shared.segments().into_iter().find(|segment| segment.last() > self.after) else {
-            return Ok(false);
-        };
-        self.after = self.after.max(segment.first - 1);
-        let scan = Scan::new(File::open(&segment.path)?, segment.header.epoch, DATA_START, segment.end());
-        self.place = Some((segment, scan));
-        Ok(true)
+        loop {
+            let segments = self.shared.segments();
+            let Some(segment) = segments.into_iter().find(|segment| segment.last() > self.after) else {
+                return Ok(false);
+            };
+            let file = match File::open(&segment.path) {
+                // It went while it was looked up: nobody needs it any more.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && segment.first < self.shared.first() => {
+                    continue;
+                }
+                file => file?,
+            };
+            self.after = self.after.max(segment.first - 1);
+            let last = segment.last();
+            let scan = Scan::new(file, segment.header.epoch, DATA_START, segment.end());
+            self.place = Some(Place { segment, scan, last });
+            return Ok(true);
+        }
     }
 }
 
@@ -175,7 +197,7 @@ impl Shared {
         let segment = segment.path.display();
         match kept {
             Ok(()) => {
-                tracing::error!("{length} B of {segment} at offset {offset} are damaged: kept in {}", path.display())
+                tracing::error!("{length} B of {segment} at offset {offset} are damaged: kept in {}", path.display());
             }
             Err::<(), io::Error>(error) => {
                 tracing::error!(

@@ -101,15 +101,15 @@ fn lock_dir(dir: &Path) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// All usable segments in order; what has no readable header is moved to `quarantine/`.
+/// All usable segments in order; what has no readable header is moved to `quarantine/`, segments that were made ahead go.
 fn find(dir: &Path, data: &Path) -> Result<Vec<Found>, OpenError> {
     let mut found = Vec::new();
-    let mut unreadable = Vec::new();
+    let (mut unreadable, mut unfinished) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(data).map_err(OpenError::io(data))? {
         let path = entry.map_err(OpenError::io(data))?.path();
         if path.extension().is_some_and(|extension| extension == "tmp") {
-            // A segment that a stopped process had made ahead.
-            std::fs::remove_file(&path).map_err(OpenError::io(&path))?;
+            unfinished.push(path);
+            continue;
         }
         if path.extension().is_none_or(|extension| extension != "seg") {
             continue;
@@ -122,6 +122,10 @@ fn find(dir: &Path, data: &Path) -> Result<Vec<Found>, OpenError> {
             Ok(Err(HeaderError::Damaged)) => unreadable.push(path),
             Err(error) => return Err(OpenError::io(&path)(error)),
         }
+    }
+    // Nothing was changed so far: a newer journal is left as it is.
+    for path in unfinished {
+        std::fs::remove_file(&path).map_err(OpenError::io(&path))?;
     }
     found.sort_by_key(|segment| segment.header.first);
     for path in unreadable {

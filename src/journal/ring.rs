@@ -39,13 +39,13 @@ impl Ring {
         }
     }
 
-    /// The frames of all batches that hold events after `after`; `None` when some of them are on disk only.
-    pub fn after(&self, after: u64) -> Option<Vec<Bytes>> {
+    /// The frames of up to `batches` batches that hold events after `after`; `None` when some of them are on disk only.
+    pub fn after(&self, after: u64, batches: usize) -> Option<Vec<Bytes>> {
         if after < self.base {
             return None;
         }
         let first = self.batches.partition_point(|batch| batch.last <= after);
-        Some(self.batches.range(first..).map(|batch| batch.frames.clone()).collect())
+        Some(self.batches.range(first..).take(batches).map(|batch| batch.frames.clone()).collect())
     }
 }
 

@@ -43,6 +43,11 @@ impl Scan {
         Self { file, epoch, offset, end, chunk: Bytes::new(), chunk_offset: offset }
     }
 
+    /// Nothing is read from here on.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Moves the end: a segment that is written to grows.
     pub fn set_end(&mut self, end: u64) {
         self.end = end;

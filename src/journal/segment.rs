@@ -60,11 +60,11 @@ impl Segment {
         Some(self.sealed_ms.load(Ordering::Acquire)).filter(|&ms| ms > 0)
     }
 
-    /// Everything up to `end` and `last` is synced.
+    /// Everything up to `end` and `last` is synced. Who reads `last` first finds at least its frame before `end`.
     pub fn grow(&self, end: u64, last: u64) {
         self.capacity.fetch_max(end, Ordering::Relaxed);
-        self.last.store(last, Ordering::Release);
         self.end.store(end, Ordering::Release);
+        self.last.store(last, Ordering::Release);
     }
 
     /// Nothing is written to it any more.

@@ -25,7 +25,7 @@ fn open(dir: &Path) -> Journal {
 fn record(journal: &Journal, id: &str, body: &[u8]) -> Record {
     let envelope =
         Envelope { id: id.into(), source: "s".into(), body: Bytes::copy_from_slice(body), ..Envelope::default() };
-    Record::new(&envelope, journal.key("s", id, None), Duration::from_secs(3600), 1_700_000_000_000)
+    Record::new(&envelope, journal.key(&[b"s", id.as_bytes()]), Duration::from_secs(3600), 1_700_000_000_000)
 }
 
 async fn append(journal: &Journal, id: &str, body: &[u8]) -> Appended {
@@ -253,5 +253,32 @@ async fn dropping_the_answer_takes_nothing_back() {
     drop(journal.append(record(&journal, "hung up", b"")));
     journal.reader(0).wait().await;
     assert_eq!(ids(&journal), ["hung up"]);
+    journal.close();
+}
+
+#[tokio::test]
+async fn a_reader_on_disk_misses_nothing_while_the_segment_grows() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    *journal.shared.ring.write().unwrap() = ring::Ring::new(0, 0);
+    let writer = {
+        let journal = journal.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for n in 0..2000 {
+                runtime.block_on(append(&journal, &format!("e{n}"), b"x"));
+            }
+        })
+    };
+    let mut reader = journal.reader(0);
+    let mut seen = 0;
+    while seen < 2000 {
+        reader.wait().await;
+        for stored in reader.read(50, 1 << 20).unwrap() {
+            seen += 1;
+            assert_eq!(stored.sequence, seen);
+        }
+    }
+    writer.join().unwrap();
     journal.close();
 }

@@ -87,7 +87,7 @@ impl Faults {
     }
 
     /// What each copy of the request should be answered.
-    pub fn expect(&self) -> Vec<Expect> {
+    pub fn expected(&self) -> Vec<Expect> {
         let refused = |status, code| Some(Expect::Refusal { status, codes: code });
         // In the order of the ingress: size, signature, time.
         let refusal = if self.has(Fault::Oversized) {

@@ -116,7 +116,7 @@ impl Report {
     /// Whether every request got the answer it should get.
     pub fn clean(&self) -> bool {
         let tally = &self.tally;
-        tally.unexpected + tally.connect + tally.lost + tally.timeouts + self.unsent == 0
+        tally.unexpected + tally.connect + tally.lost + tally.timeouts == 0
     }
 
     fn rate(&self) -> f64 {
@@ -182,9 +182,12 @@ impl fmt::Display for Report {
         if !self.clean() {
             writeln!(
                 f,
-                "trouble    {} unexpected, {} not connected, {} lost, {} timed out, {} not sent in time",
-                t.unexpected, t.connect, t.lost, t.timeouts, self.unsent,
+                "trouble    {} unexpected, {} not connected, {} lost, {} timed out",
+                t.unexpected, t.connect, t.lost, t.timeouts,
             )?;
+        }
+        if self.unsent > 0 {
+            writeln!(f, "not sent   {} that were due, for want of a free connection", self.unsent)?;
         }
         match &t.trouble {
             Some(first) => writeln!(f, "first      {first}"),

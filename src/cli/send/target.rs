@@ -1,11 +1,12 @@
 //! Where `send` sends to and how it signs there, as the configuration has it.
 
-use std::path::PathBuf;
-
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use url::Url;
 
+use crate::app;
 use crate::catalogue::{Provider, Value};
+use crate::cli::Wrong;
+use crate::cli::remote::reachable;
 use crate::config::{Config, DEMO};
 use crate::event::Secret;
 use crate::verify::{Draft, Keys, sign};
@@ -33,14 +34,15 @@ impl Target {
     pub fn new(config: &Config, name: &str, url: Option<&Url>) -> anyhow::Result<Self> {
         let Some(source) = config.sources.iter().find(|source| source.name.as_str() == name) else {
             let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
-            bail!("there is no source `{name}`; there is: {}", names.join(", "));
+            let there_is = if names.is_empty() { "none at all".to_owned() } else { names.join(", ") };
+            return Err(Wrong(format!("there is no source `{name}`; there is: {there_is}")).into());
         };
         let provider = source.provider.clone();
         let secrets = if config.demo && name == DEMO { vec![demo_secret(config)?] } else { source.secrets.clone() };
         let keys = provider.rule.keys(&secrets).with_context(|| format!("secrets of the source `{name}`"))?;
         let mut url = match url {
             Some(url) => url.clone(),
-            None => listener(config)?,
+            None => format!("http://{}/", reachable(config.server.listen)).parse()?,
         };
         if url.path() == "/" {
             url.set_path(&source.path);
@@ -103,22 +105,9 @@ impl Target {
 
 /// The secret that the first start of the bridge made.
 fn demo_secret(config: &Config) -> anyhow::Result<Secret> {
-    let file: PathBuf = config.demo_secret_file();
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("cannot read {}, which the first `hookferry serve` makes here", file.display()))?;
-    Secret::new(text.trim_end().as_bytes().to_vec()).with_context(|| format!("{} is empty", file.display()))
-}
-
-/// Address of the ingress; one that listens everywhere is reached on loopback.
-fn listener(config: &Config) -> anyhow::Result<Url> {
-    let mut address = config.server.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Ok(format!("http://{address}/").parse()?)
+    let file = config.demo_secret_file();
+    app::demo_secret(&file)
+        .with_context(|| format!("cannot read {}, which the first `hookferry serve` makes there", file.display()))
 }
 
 #[cfg(test)]
@@ -194,7 +183,7 @@ mod tests {
         vars.insert("HOOKFERRY__JOURNAL__DIR".to_owned(), directory.path().display().to_string());
         let config = config::load(&[] as &[&str], &vars).unwrap();
         let error = format!("{:#}", Target::new(&config, DEMO, None).err().unwrap());
-        assert!(error.contains("which the first `hookferry serve` makes here"), "{error}");
+        assert!(error.contains("which the first `hookferry serve` makes there"), "{error}");
         std::fs::write(directory.path().join("demo.secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n").unwrap();
         let target = Target::new(&config, DEMO, None).unwrap();
         assert_eq!(target.url.as_str(), "http://127.0.0.1:8080/webhooks/demo");

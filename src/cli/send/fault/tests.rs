@@ -39,7 +39,7 @@ fn outcome(text: &str, faults: &[Fault]) -> Result<(), Refusal> {
 
 fn code(text: &str, faults: &[Fault]) -> Option<&'static str> {
     let (rule, _) = rule(text);
-    match Faults::new(faults, &rule).unwrap().expect()[0] {
+    match Faults::new(faults, &rule).unwrap().expected()[0] {
         Expect::Refusal { status: 401, codes } => Some(codes[0]),
         _ => None,
     }
@@ -76,8 +76,8 @@ fn of_several_faults_the_first_that_the_ingress_sees_counts() {
     check(TIMED, &[Tampered, Stale]);
     check(TIMED, &[Tampered, Stale, MissingSignature]);
     let (rule, _) = rule(TIMED);
-    assert_eq!(Faults::new(&[Stale, Duplicate], &rule).unwrap().expect().len(), 2);
-    let oversized = Faults::new(&[Stale, Fault::Oversized], &rule).unwrap().expect();
+    assert_eq!(Faults::new(&[Stale, Duplicate], &rule).unwrap().expected().len(), 2);
+    let oversized = Faults::new(&[Stale, Fault::Oversized], &rule).unwrap().expected();
     assert_eq!(oversized, [Expect::Refusal { status: 413, codes: &["body_too_large"] }]);
 }
 

@@ -1,0 +1,268 @@
+//! `hookferry providers`: the catalogue for people, as text or Markdown.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{Wrong, print};
+use crate::catalogue::{self, CatalogueError, HandshakeSpec, Provider, Value};
+use crate::verify::{Encoding, FieldSpec, Spec};
+
+/// List the senders that are known, or show one in full
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of one sender
+    pub name: Option<String>,
+    /// Print Markdown
+    #[arg(long)]
+    pub markdown: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Wrong`]: nobody has this name.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let text = match &args.name {
+        None => list(args.markdown)?,
+        Some(name) => match catalogue::provider(name) {
+            Ok(provider) => entry(&provider, args.markdown),
+            Err(error @ CatalogueError::Unknown { .. }) => {
+                return Err(Wrong(format!("{error}; `hookferry providers` lists all")).into());
+            }
+            Err(error) => return Err(error.into()),
+        },
+    };
+    print(&text)
+}
+
+fn list(markdown: bool) -> Result<String, CatalogueError> {
+    const HEAD: [&str; 5] = ["NAME", "SENDER", "PROOF", "WAITS", "RETRIES FOR"];
+    let mut rows = Vec::new();
+    for name in catalogue::names() {
+        let provider = catalogue::provider(name)?;
+        let contract = &provider.contract;
+        rows.push([
+            name.to_owned(),
+            contract.title.clone(),
+            provider.rule.method().to_owned(),
+            contract.timeout.map_or_else(|| "?".to_owned(), time),
+            contract.retry_horizon.map_or_else(
+                || "?".to_owned(),
+                |horizon| if horizon.is_zero() { "never".to_owned() } else { time(horizon) },
+            ),
+        ]);
+    }
+    let mut out = String::new();
+    if markdown {
+        let _ = writeln!(out, "| {} |\n|{}", HEAD.map(str::to_lowercase).join(" | "), " --- |".repeat(HEAD.len()));
+        for row in rows {
+            let _ = writeln!(out, "| {} |", row.map(|cell| cell.replace('|', "\\|")).join(" | "));
+        }
+        return Ok(out);
+    }
+    let head = HEAD.map(str::to_owned);
+    let width =
+        |n: usize| rows.iter().chain([&head]).filter_map(|row| row.get(n)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..HEAD.len()).map(|n| width(n).unwrap_or(0)).collect();
+    for row in [&head].into_iter().chain(&rows) {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn entry(provider: &Provider, markdown: bool) -> String {
+    let facts = facts(provider);
+    let (title, name) = (&provider.contract.title, &provider.id);
+    let setup = provider.contract.setup.as_deref().map_or("", str::trim);
+    let mut out = String::new();
+    if markdown {
+        let _ = writeln!(out, "## {title} (`{name}`)\n\n| | |\n| --- | --- |");
+        for (label, fact) in facts {
+            let _ = writeln!(out, "| {label} | {} |", fact.replace('|', "\\|"));
+        }
+        if !setup.is_empty() {
+            let _ = writeln!(out, "\n{setup}");
+        }
+        let _ = writeln!(out, "\n```toml\n{}```", section(provider));
+        return out;
+    }
+    let _ = writeln!(out, "{title} ({name})\n");
+    let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    for (label, fact) in facts {
+        let _ = writeln!(out, "{label:<width$}  {fact}");
+    }
+    if !setup.is_empty() {
+        let _ = writeln!(out, "\nSet up\n{}", indented(setup));
+    }
+    let _ = writeln!(out, "\nConfigure\n{}", indented(&section(provider)));
+    out
+}
+
+/// Everything about a sender that has a line of its own.
+fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
+    let contract = &provider.contract;
+    let event = &contract.event;
+    let mut facts: Vec<(&'static str, String)> = Vec::new();
+    let mut add = |label, fact: String| facts.push((label, fact));
+    if let Some(docs) = &contract.docs {
+        add("page", docs.clone());
+    }
+    add("proof", proof(provider));
+    if let Spec::Hmac(spec) = &contract.verify {
+        add("signed", spec.message.clone());
+    }
+    match (provider.rule.timestamp_header(), provider.rule.tolerance_s()) {
+        (Some(header), Some(seconds)) => {
+            add("replay window", format!("{} by the header {header}", time(Duration::from_secs(seconds))));
+        }
+        _ => add("replay window", "none: a copy is recognised as a duplicate, no more".to_owned()),
+    }
+    let id_note = if provider.id_signed { "" } else { " (not covered by the signature, so the body counts as well)" };
+    add(
+        "event id",
+        if event.id.is_empty() { "the body's SHA-256".to_owned() } else { format!("{}{id_note}", places(&event.id)) },
+    );
+    for (label, values) in [("event type", &event.kind), ("event time", &event.time), ("subject", &event.subject)] {
+        if !values.is_empty() {
+            add(label, places(values));
+        }
+    }
+    add("methods", contract.methods.join(", "));
+    for handshake in &contract.handshake {
+        add("handshake", shake(handshake));
+    }
+    let body = contract.success_body.as_ref().map_or_else(String::new, |body| format!(" with the body {body}"));
+    add("answer", format!("{}{body}; {} to be tried again later", contract.success_status, contract.busy_status));
+    let waits = contract.timeout.map_or_else(|| "it does not say how long".to_owned(), time);
+    add("sender waits", waits);
+    add(
+        "sender retries",
+        match contract.retry_horizon {
+            None => "it does not say how long".to_owned(),
+            Some(Duration::ZERO) => "never: what it cannot deliver is lost".to_owned(),
+            Some(horizon) => format!("for {}", time(horizon)),
+        },
+    );
+    if !contract.recalled.is_empty() {
+        add("unconfirmed", format!("{} (not from the sender's page or library)", contract.recalled.join(", ")));
+    }
+    facts
+}
+
+fn proof(provider: &Provider) -> String {
+    let method = provider.rule.method();
+    match &provider.contract.verify {
+        Spec::Hmac(spec) => {
+            let encoding = match spec.encoding {
+                Encoding::Hex => "hex",
+                Encoding::Base64 => "base64",
+            };
+            format!("{method}, {encoding}, in {}", place(&spec.signature))
+        }
+        Spec::Token(spec) => {
+            format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
+        }
+        Spec::None {} => "none".to_owned(),
+    }
+}
+
+fn place(field: &FieldSpec) -> String {
+    let mut text = format!("the header {}", field.header);
+    if let Some(prefix) = &field.prefix {
+        let _ = write!(text, " after `{prefix}`");
+    }
+    if let Some(split) = &field.split {
+        let _ = write!(text, ", a list by `{split}`");
+    }
+    text
+}
+
+fn places(values: &[Value]) -> String {
+    values.iter().map(Value::to_string).collect::<Vec<_>>().join(", else ")
+}
+
+fn shake(handshake: &HandshakeSpec) -> String {
+    let when = &handshake.when;
+    let mut conditions: Vec<String> = when.method.iter().cloned().collect();
+    for (label, pairs) in [("body:", &when.body), ("query:", &when.query), ("header:", &when.header)] {
+        conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
+    }
+    let signed = if handshake.signed { "signed" } else { "unsigned" };
+    let reply = &handshake.reply;
+    format!("{}, {signed}: answered {} {} {}", conditions.join(", "), reply.status, reply.content_type, reply.body)
+}
+
+/// The least that a configuration needs.
+fn section(provider: &Provider) -> String {
+    let name = &provider.id;
+    let mut text = format!("[sources.{name}]\nprovider = \"{name}\"\n");
+    if !matches!(provider.contract.verify, Spec::None {}) {
+        let _ = writeln!(text, "secrets = [\"env:{}_SECRET\"]", name.to_uppercase().replace('-', "_"));
+    }
+    if provider.rule.needs_url() {
+        let _ = writeln!(text, "public_url = \"https://hooks.example.com/webhooks/{name}\"  # as the sender has it");
+    }
+    text
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn time(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_has_a_line_for_each_sender() {
+        let text = list(false).unwrap();
+        assert_eq!(text.lines().count(), 1 + catalogue::names().count());
+        let github = text.lines().find(|line| line.starts_with("github ")).unwrap();
+        assert_eq!(github.split_whitespace().collect::<Vec<_>>(), ["github", "GitHub", "hmac-sha256", "10s", "never"]);
+        let markdown = list(true).unwrap();
+        assert!(
+            markdown.starts_with("| name | sender | proof | waits | retries for |\n| --- | --- | --- | --- | --- |\n")
+        );
+    }
+
+    #[test]
+    fn an_entry_says_what_to_configure_and_what_the_sender_does() {
+        let text = entry(&catalogue::provider("slack").unwrap(), false);
+        for wanted in [
+            "Slack (slack)",
+            "hmac-sha256, hex, in the header x-slack-signature after `v0=`",
+            "v0:{timestamp}:{body}",
+            "5m by the header x-slack-request-timestamp",
+            "body:/event_id",
+            "body:/type = url_verification, signed: answered 200 text/plain {body:/challenge}",
+            "sender waits    3s",
+            "secrets = [\"env:SLACK_SECRET\"]",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_entry_can_be_shown_and_configured() {
+        for name in catalogue::names() {
+            let provider = catalogue::provider(name).unwrap();
+            assert!(entry(&provider, true).contains(&format!("(`{name}`)")));
+            let section: toml::Table = toml::from_str(&section(&provider)).unwrap();
+            assert_eq!(section["sources"][name]["provider"].as_str(), Some(name));
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_leads_to_the_nearest() {
+        let error = run(&Args { name: Some("githib".to_owned()), markdown: false }).unwrap_err();
+        assert!(error.is::<Wrong>());
+        assert!(error.to_string().contains("`github`"), "{error}");
+    }
+}
