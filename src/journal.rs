@@ -16,6 +16,7 @@
 
 mod cursors;
 mod dedup;
+mod find;
 mod format;
 mod keeper;
 mod queue;
