@@ -38,6 +38,7 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
     // Up to here nothing was changed: a newer journal is left as it is.
     let mut findings = find::look(&data)?;
     sign(&dir, &lock);
+    sidecar::tidy(&dir).map_err(OpenError::io(&dir))?;
     findings.settle(&dir, settings.segment_bytes, &options.metrics)?;
     let Findings { segments: found, given_out, .. } = findings;
     let id = match found.last() {
