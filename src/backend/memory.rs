@@ -111,7 +111,8 @@ impl Session for Connection {
     }
 
     async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
-        match self.memory.state().again.clone() {
+        let held = self.memory.state().again.clone();
+        match held {
             Some(failure) => vec![Outcome::Retry(failure); batch.len()],
             None => self.push(batch),
         }
