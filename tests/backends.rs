@@ -9,7 +9,15 @@ mod support {
     pub mod harness;
     pub mod memory;
     pub mod process;
+    pub mod rabbitmq;
     pub mod redis;
+    pub mod sqs;
+}
+
+mod brokers {
+    mod rabbitmq;
+    mod redis;
+    mod sqs;
 }
 
 macro_rules! contract {
@@ -40,3 +48,6 @@ macro_rules! contract {
 
 contract!(memory, crate::support::memory::InMemory);
 contract!(redis, crate::support::redis::RedisServer);
+contract!(rabbitmq, crate::support::rabbitmq::Rabbit);
+contract!(sqs_standard, crate::support::sqs::Standard);
+contract!(sqs_fifo, crate::support::sqs::Fifo);

@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
@@ -65,23 +64,27 @@ impl Sqs {
     async fn client(&self) -> Client {
         let settings = &self.settings;
         let timeouts = TimeoutConfig::builder().connect_timeout(settings.timeout).operation_timeout(settings.timeout);
-        let region = RegionProviderChain::first_try(settings.region().map(Region::new)).or_default_provider();
-        // An emulator or a private endpoint takes any region.
-        let region = region.or_else(Region::new("us-east-1"));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build())
             // The time-out of each operation covers what it guards against.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .region(region);
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(region) = settings.region() {
+            loader = loader.region(Region::new(region));
+        }
         if let Some(endpoint) = settings.endpoint() {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(credentials) = &self.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
-        Client::new(&loader.load().await)
+        let config = loader.load().await;
+        if config.region().is_some() {
+            return Client::new(&config);
+        }
+        // Only an emulator or a private endpoint has no region, and takes any.
+        Client::new(&config.into_builder().region(Region::new("us-east-1")).build())
     }
 
     async fn start(&self) -> Result<Box<dyn Session>, Failure> {

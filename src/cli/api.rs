@@ -26,18 +26,18 @@ pub struct Refused {
 }
 
 /// A connection to the admin listener.
-pub struct Api<'a> {
-    remote: &'a Remote,
+pub struct Api {
+    remote: Remote,
     client: Client,
 }
 
-impl<'a> Api<'a> {
+impl Api {
     /// Nothing is sent yet.
     ///
     /// # Errors
     /// The address cannot be used.
-    pub fn new(remote: &'a Remote) -> anyhow::Result<Self> {
-        Ok(Self { remote, client: remote.client()? })
+    pub fn new(remote: Remote) -> anyhow::Result<Self> {
+        Ok(Self { client: remote.client()?, remote })
     }
 
     /// Reads what is at `path`.

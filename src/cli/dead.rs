@@ -8,10 +8,11 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Files;
 use super::Wrong;
 use super::api::{self, Api, line, one_line, plain, table};
 use super::events::described;
-use super::remote::Remote;
+use super::remote::{Options, Remote};
 use crate::dispatch::Id;
 
 /// Letters asked for at once.
@@ -35,7 +36,7 @@ enum What {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        remote: Remote,
+        remote: Options,
     },
     /// One dead letter with its event
     Show {
@@ -45,7 +46,7 @@ enum What {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        remote: Remote,
+        remote: Options,
     },
     /// Give events to their backend again; a letter goes once its event is delivered
     Replay(Which),
@@ -65,7 +66,7 @@ struct Which {
     #[arg(long, value_name = "NAME", requires = "all")]
     backend: Option<String>,
     #[command(flatten)]
-    remote: Remote,
+    remote: Options,
 }
 
 #[derive(Deserialize)]
@@ -96,18 +97,18 @@ struct Letter {
 ///
 /// # Errors
 /// The listener cannot be reached, or refuses.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, files: &Files) -> anyhow::Result<ExitCode> {
     api::block(async {
         match &args.what {
-            What::List { backend, json, remote } => list(backend.as_deref(), *json, remote).await,
-            What::Show { id, json, remote } => show(id, *json, remote).await,
-            What::Replay(which) => each(which, "goes to its backend again", true).await,
-            What::Drop(which) => each(which, "is dropped", false).await,
+            What::List { backend, json, remote } => list(backend.as_deref(), *json, remote.resolve(files)?).await,
+            What::Show { id, json, remote } => show(id, *json, remote.resolve(files)?).await,
+            What::Replay(which) => each(which, "goes to its backend again", true, files).await,
+            What::Drop(which) => each(which, "is dropped", false, files).await,
         }
     })
 }
 
-async fn page(api: &mut Api<'_>, backend: Option<&str>, after: Option<&str>, events: bool) -> anyhow::Result<Page> {
+async fn page(api: &mut Api, backend: Option<&str>, after: Option<&str>, events: bool) -> anyhow::Result<Page> {
     let limit = PAGE.to_string();
     let mut query = vec![("limit", limit.as_str()), ("events", if events { "true" } else { "false" })];
     query.extend(backend.map(|backend| ("backend", backend)));
@@ -115,7 +116,7 @@ async fn page(api: &mut Api<'_>, backend: Option<&str>, after: Option<&str>, eve
     api.get("/v1/dead-letters", &query).await
 }
 
-async fn list(backend: Option<&str>, json: bool, remote: &Remote) -> anyhow::Result<ExitCode> {
+async fn list(backend: Option<&str>, json: bool, remote: Remote) -> anyhow::Result<ExitCode> {
     let mut api = Api::new(remote)?;
     let mut after = None;
     let mut is_first = true;
@@ -163,7 +164,7 @@ fn time(time_ms: u64) -> String {
     time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| time_ms.to_string())
 }
 
-async fn show(id: &Id, json: bool, remote: &Remote) -> anyhow::Result<ExitCode> {
+async fn show(id: &Id, json: bool, remote: Remote) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = Api::new(remote)?.get(&format!("/v1/dead-letters/{id}"), &[]).await?;
     if json {
         line(&one_line(&raw))?.is_break();
@@ -188,8 +189,8 @@ async fn show(id: &Id, json: bool, remote: &Remote) -> anyhow::Result<ExitCode> 
 }
 
 /// Does one thing to each letter; those that fail are told, and the others done.
-async fn each(which: &Which, done: &str, replay: bool) -> anyhow::Result<ExitCode> {
-    let mut api = Api::new(&which.remote)?;
+async fn each(which: &Which, done: &str, replay: bool, files: &Files) -> anyhow::Result<ExitCode> {
+    let mut api = Api::new(which.remote.resolve(files)?)?;
     let mut good = true;
     let (mut ids, mut after) = (which.ids.clone(), None);
     loop {

@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::Files;
 use super::api::{self, Api, Refused, line, one_line, plain, plain_lines, table};
-use super::remote::Remote;
+use super::remote::{Options, Remote};
 
 /// Events asked for at once.
 const PAGE: u64 = 500;
@@ -31,7 +32,7 @@ enum What {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        remote: Remote,
+        remote: Options,
     },
     /// Publish kept events to a backend again, with their ids and sequences
     Replay(Replay),
@@ -55,7 +56,7 @@ struct List {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: Options,
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,7 +83,7 @@ struct Replay {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    remote: Remote,
+    remote: Options,
 }
 
 #[derive(Deserialize)]
@@ -106,19 +107,19 @@ struct Row {
 ///
 /// # Errors
 /// The listener cannot be reached, or refuses.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, files: &Files) -> anyhow::Result<ExitCode> {
     api::block(async {
         match &args.what {
-            What::List(list) => self::list(list).await,
-            What::Show { sequence, json, remote } => show(*sequence, *json, remote).await,
-            What::Replay(order) => replay(order).await,
+            What::List(list) => self::list(list, files).await,
+            What::Show { sequence, json, remote } => show(*sequence, *json, remote.resolve(files)?).await,
+            What::Replay(order) => replay(order, files).await,
         }
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(args: &List) -> anyhow::Result<()> {
-    let mut api = Api::new(&args.remote)?;
+async fn list(args: &List, files: &Files) -> anyhow::Result<()> {
+    let mut api = Api::new(args.remote.resolve(files)?)?;
     let (mut after, mut left) = (args.after, args.limit);
     let mut is_first = true;
     while left > 0 {
@@ -159,7 +160,7 @@ fn rows(events: &[Box<RawValue>], with_head: bool) -> anyhow::Result<String> {
     Ok(if with_head { text } else { text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) })
 }
 
-async fn show(sequence: u64, json: bool, remote: &Remote) -> anyhow::Result<()> {
+async fn show(sequence: u64, json: bool, remote: Remote) -> anyhow::Result<()> {
     let event: Box<RawValue> = Api::new(remote)?.get(&format!("/v1/events/{sequence}"), &[]).await?;
     let text = if json { one_line(&event) } else { described(&event)? };
     line(&text).map(drop)
@@ -182,8 +183,8 @@ pub fn described(event: &RawValue) -> anyhow::Result<String> {
     Ok(lines.join("\n"))
 }
 
-async fn replay(args: &Replay) -> anyhow::Result<()> {
-    let mut api = Api::new(&args.remote)?;
+async fn replay(args: &Replay, files: &Files) -> anyhow::Result<()> {
+    let mut api = Api::new(args.remote.resolve(files)?)?;
     let backend = &args.backend;
     let (path, body) = match (args.sequence, args.from, args.to) {
         (Some(sequence), ..) => (format!("/v1/events/{sequence}/replay"), json!({"backend": backend})),

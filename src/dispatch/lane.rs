@@ -100,6 +100,7 @@ impl Lane {
                         session = Some(connected);
                     }
                     Some(Err(failure)) => {
+                        self.count(failure.reason);
                         self.failed(&failure);
                         if !self.rest(failure.reason).await {
                             break;
@@ -300,7 +301,7 @@ impl Lane {
     async fn decide(&mut self, outcomes: Vec<Outcome>) -> Option<Reason> {
         let mut left = Vec::new();
         let mut failure = None;
-        let mut delivered = 0;
+        let (mut delivered, mut buried) = (0, false);
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
         for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
@@ -320,6 +321,8 @@ impl Lane {
                         tracing::error!("backend {}: cannot keep a dead letter: {error}", self.status.name);
                         failure.get_or_insert(why);
                         left.push(stored);
+                    } else {
+                        buried = true;
                     }
                 }
             }
@@ -330,6 +333,10 @@ impl Lane {
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
         self.save();
+        if buried && failure.as_ref().is_some_and(|failure| failure.reason == Reason::Refused) {
+            // What came behind the dead letter was only held back until that was kept.
+            return None;
+        }
         match &failure {
             Some(failure) => self.failed(failure),
             None => {

@@ -123,6 +123,9 @@ def test_a_broker_that_dies_under_load_and_comes_back_misses_nothing(bridges, or
     bridge = bridges(sources.only("acme") + target.config()).start()
     load = Load(bridge, oracles, pace=0.005).start()
     load.reach(100)
+    if kind == "rabbit":
+        # RabbitMQ 3.10 registers a new quorum queue on disk half a second late, and forgets it in a kill before.
+        time.sleep(1.5)
     # The emulator keeps its queues only over a clean stop.
     broker.stop() if kind == "sqs" else broker.kill()
     load.reach(len(load.acknowledged) + 200)

@@ -357,6 +357,54 @@ def test_a_full_journal_refuses_new_events_and_drops_none_then_takes_them_again(
     )
 
 
+# Segments that retire
+
+
+RETIRING = 'segment_bytes = "1MiB"\nmax_bytes = "4MiB"'
+
+
+def test_kills_while_segments_retire_and_are_used_again_lose_nothing(bridges, oracles, own_redis):
+    bridge = bridges(
+        sources.only("acme") + redis_backend(own_redis), server=SMALL, journal=RETIRING
+    ).start()
+    load = Load(bridge, oracles, senders=4, size=20_000).start()
+    for _ in range(3):
+        # Three times 4 MB of delivered events: each file of the quota is used more than once.
+        load.reach(len(load.acknowledged) + 200)
+        bridge.kill()
+        bridge.start()
+    load.stop()
+    settle(bridge, load, "main")
+    check_books(load, stream_texts(own_redis))
+    files = [path.stat().st_size for path in bridge.journal_dir.rglob("*") if path.is_file()]
+    assert sum(files) < 6 << 20, f"{sum(files)} B on disk, the quota is 4 MiB"
+    events = bridge.events()
+    assert events, "the last of them stay readable"
+    sequences = [event["sequence"] for event in events]
+    assert sequences == sorted(set(sequences))
+    arrived = [json.loads(text)["sequence"] for text in stream_texts(own_redis)]
+    assert arrived[-len(sequences):] == sequences, "what is readable is the newest, without a hole"
+
+
+def test_an_event_whose_segment_is_gone_is_still_known_as_a_duplicate(bridges, oracles, senders, own_redis):
+    bridge = bridges(
+        sources.only("acme", "code") + redis_backend(own_redis), server=SMALL, journal=RETIRING
+    ).start()
+    early = [senders.make("acme"), senders.make("code")]
+    for one in early:
+        assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted"
+    load = Load(bridge, oracles, senders=4, size=20_000).run(400)
+    settle(bridge, load, "main")
+    for end in (None, bridge.kill, bridge.stop):
+        if end:
+            end()
+            bridge.start()
+            assert early[0].id not in {event["id"] for event in bridge.events()}, "its segment is still there"
+        for one in early:
+            assert bridge.post(one.path, one.headers, one.body).json() == {"status": "duplicate", "id": one.id}
+    assert len(stream_texts(own_redis)) == len(early) + len(load.acknowledged)
+
+
 # Power
 
 

@@ -33,7 +33,7 @@ def environment(home, extra=None):
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_EC2_METADATA_DISABLED": "true",
-        "RUST_BACKTRACE": "1",
+        "RUST_BACKTRACE": "0",
         **secrets.ENV,
         **(extra or {}),
     }
