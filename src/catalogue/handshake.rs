@@ -1,21 +1,36 @@
 //! Challenges: requests by which a sender makes sure of its receiver, answered and never ferried.
 
+use std::collections::BTreeMap;
+
+use subtle::ConstantTimeEq as _;
+
 use super::contract::HandshakeSpec;
 use super::read::{Compiler, Place, Reader};
 use super::value::Value;
 use super::{ContractError, Provider};
-use crate::event::Request;
 use crate::event::json::Pointers;
+use crate::event::{Request, Secret};
+use crate::verify::{self, Encoding, Hash, Rule};
 
 /// The answer to a challenge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Fixed by the contract, never by the request.
     pub content_type: &'static str,
+    /// Further headers: names fixed by the contract, values fit for a header.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+}
+
+/// What a source adds to its provider: the answers to some challenges need it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    /// Newest first.
+    pub(super) secrets: Vec<Secret>,
+    pub(super) options: BTreeMap<String, String>,
 }
 
 /// A compiled [`HandshakeSpec`].
@@ -23,76 +38,132 @@ pub struct Reply {
 pub(super) struct Handshake {
     signed: bool,
     method: Option<String>,
-    conditions: Vec<(Place, String)>,
+    conditions: Vec<(Place, Wanted)>,
+    without: Vec<String>,
     status: u16,
     content_type: &'static str,
+    headers: Vec<(String, Vec<Part>)>,
     body: Vec<Part>,
     pointers: Pointers,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    Any,
+    Text(String),
+    Option(String),
 }
 
 #[derive(Debug, Clone)]
 enum Part {
     Literal(String),
     Insert(Place),
+    Option(String),
+    Mac(Hash, Encoding, Place),
 }
 
 /// Reflected text in these types is text for every client; in HTML it would be markup.
 const CONTENT_TYPES: [&str; 2] = ["text/plain", "application/json"];
 
 impl Handshake {
-    pub(super) fn new(spec: &HandshakeSpec) -> Result<Self, ContractError> {
+    pub(super) fn new(spec: &HandshakeSpec, options: &BTreeMap<String, String>) -> Result<Self, ContractError> {
         let content_type = CONTENT_TYPES.into_iter().find(|known| *known == spec.reply.content_type);
         let content_type = content_type.ok_or_else(|| {
             ContractError::key("handshake.reply.content_type", format!("is none of {}", CONTENT_TYPES.join(", ")))
         })?;
-        if !(200..300).contains(&spec.reply.status) {
-            return Err(ContractError::key("handshake.reply.status", "is not between 200 and 299"));
+        // 404 is what Fitbit and WebSub want for what we never asked for.
+        if !(200..300).contains(&spec.reply.status) && spec.reply.status != 404 {
+            return Err(ContractError::key("handshake.reply.status", "is neither between 200 and 299 nor 404"));
         }
         let mut compiler = Compiler::default();
         let mut conditions = Vec::new();
-        for (scheme, wanted) in [("header", &spec.when.header), ("query", &spec.when.query), ("body", &spec.when.body)]
-        {
+        let when = &spec.when;
+        let all = [("header", &when.header), ("query", &when.query), ("body", &when.body), ("form", &when.form)];
+        for (scheme, wanted) in all {
             for (name, expected) in wanted {
-                conditions
-                    .push((place(&mut compiler, &format!("{scheme}:{name}"), "handshake.when")?, expected.clone()));
+                let place = place(&mut compiler, &format!("{scheme}:{name}"), "handshake.when")?;
+                let option = expected.strip_prefix("{option:").and_then(|name| name.strip_suffix('}'));
+                let expected = match option {
+                    Some(name) => Wanted::Option(declared(name, options, "handshake.when")?),
+                    None if expected == "*" => Wanted::Any,
+                    None => Wanted::Text(expected.clone()),
+                };
+                conditions.push((place, expected));
             }
         }
-        if conditions.is_empty() && spec.when.method.is_none() {
+        if conditions.is_empty() && when.method.as_deref().is_none_or(|method| method == "POST") {
             return Err(ContractError::key("handshake.when", "has no condition, so no event would get through"));
         }
-        let body = parts(&mut compiler, &spec.reply.body)?;
+        let body = parts(&mut compiler, &spec.reply.body, options)?;
+        let mut headers = Vec::new();
+        for (name, text) in &spec.reply.headers {
+            headers.push((name.clone(), parts(&mut compiler, text, options)?));
+        }
         Ok(Self {
             signed: spec.signed,
-            method: spec.when.method.clone(),
+            method: when.method.clone(),
             conditions,
+            without: when.without.iter().map(|name| name.to_ascii_lowercase()).collect(),
             status: spec.reply.status,
             content_type,
+            headers,
             body,
             pointers: compiler.finish()?,
         })
     }
 
-    fn answer(&self, request: &Request) -> Option<Reply> {
-        if self.method.as_ref().is_some_and(|method| method != request.method) {
+    fn answer(&self, request: &Request, rule: &Rule, own: &Own) -> Option<Reply> {
+        let other = self.method.as_ref().is_some_and(|method| method != request.method);
+        if other || self.without.iter().any(|name| request.headers.nth(name, 0).is_some()) {
             return None;
         }
         let reader = Reader::new(request, request.body, &self.pointers);
-        let holds = |(place, expected): &(Place, String)| reader.read(place).as_deref() == Some(expected.as_str());
+        // A token that the source set is compared in constant time, like every secret.
+        let holds = |(place, wanted): &(Place, Wanted)| match (reader.read(place), wanted) {
+            (Some(_), Wanted::Any) => true,
+            (Some(found), Wanted::Text(text)) => found == text.as_str(),
+            (Some(found), Wanted::Option(name)) => {
+                own.options.get(name).is_some_and(|set| bool::from(set.as_bytes().ct_eq(found.as_bytes())))
+            }
+            (None, _) => false,
+        };
         if !self.conditions.iter().all(holds) {
             return None;
         }
-        let mut body = String::new();
-        for part in &self.body {
-            match part {
-                Part::Literal(text) => body.push_str(text),
-                Part::Insert(place) if self.content_type == "application/json" => {
-                    let quoted = serde_json::Value::from(reader.read(place)?.as_ref()).to_string();
-                    body.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+        let write = |parts: &[Part]| {
+            let mut text = String::new();
+            for part in parts {
+                let value = match part {
+                    Part::Literal(literal) => {
+                        text.push_str(literal);
+                        continue;
+                    }
+                    Part::Insert(place) => reader.read(place)?.into_owned(),
+                    Part::Option(name) => own.options.get(name)?.clone(),
+                    Part::Mac(hash, encoding, place) => {
+                        let tag = verify::mac(rule, own.secrets.first()?, *hash, reader.read(place)?.as_bytes());
+                        encoding.encode(&tag.ok()?)
+                    }
+                };
+                if self.content_type == "application/json" {
+                    let quoted = serde_json::Value::from(value).to_string();
+                    text.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+                } else {
+                    text.push_str(&value);
                 }
-                Part::Insert(place) => body.push_str(&reader.read(place)?),
             }
+            Some(text)
+        };
+        let mut headers = Vec::new();
+        for (name, parts) in &self.headers {
+            let value = write(parts)?;
+            // What a header cannot hold is no challenge of an honest sender.
+            if value.is_empty() || value.len() > 1024 || value.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
+                return None;
+            }
+            headers.push((name.clone(), value));
         }
-        Some(Reply { status: self.status, content_type: self.content_type, body })
+        Some(Reply { status: self.status, content_type: self.content_type, headers, body: write(&self.body)? })
     }
 }
 
@@ -101,7 +172,8 @@ impl Provider {
     ///
     /// `request.body` is read; where the body is content-encoded, give the request with the decoded one.
     pub fn handshake(&self, request: &Request, verified: bool) -> Option<Reply> {
-        self.handshakes.iter().filter(|handshake| verified || !handshake.signed).find_map(|h| h.answer(request))
+        let open = self.handshakes.iter().filter(|handshake| verified || !handshake.signed);
+        open.into_iter().find_map(|handshake| handshake.answer(request, &self.rule, &self.own))
     }
 }
 
@@ -110,28 +182,60 @@ fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place
     compiler.place(&value)
 }
 
-/// Splits a reply at `{body:…}`, `{query:…}`, `{header:…}` and `{form:…}`; other braces are text, as in JSON.
-fn parts(compiler: &mut Compiler, mut text: &str) -> Result<Vec<Part>, ContractError> {
+fn declared(name: &str, options: &BTreeMap<String, String>, key: &'static str) -> Result<String, ContractError> {
+    let known = options.contains_key(name);
+    known.then(|| name.to_owned()).ok_or_else(|| ContractError::key(key, format!("names the unknown option `{name}`")))
+}
+
+/// Splits a reply at its placeholders; other braces are text, as in JSON.
+fn parts(
+    compiler: &mut Compiler,
+    mut text: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<Vec<Part>, ContractError> {
+    const KEY: &str = "handshake.reply";
     let mut parts = Vec::new();
     let mut literal = String::new();
     while let Some((before, from)) = text.split_once('{') {
         literal.push_str(before);
-        let insert = ["body:", "query:", "header:", "form:"].iter().any(|scheme| from.starts_with(scheme));
-        match from.split_once('}').filter(|_| insert) {
-            Some((name, after)) => {
-                parts.push(Part::Literal(std::mem::take(&mut literal)));
-                parts.push(Part::Insert(place(compiler, name, "handshake.reply.body")?));
-                text = after;
-            }
-            None => {
+        let (name, after) = from.split_once('}').unwrap_or((from, ""));
+        let part = match name.split_once(':') {
+            Some(("body" | "query" | "header" | "form", _)) => Part::Insert(place(compiler, name, KEY)?),
+            Some(("option", name)) => Part::Option(declared(name, options, KEY)?),
+            Some(("hmac", rest)) => mac(compiler, rest)?,
+            _ => {
                 literal.push('{');
                 text = from;
+                continue;
             }
-        }
+        };
+        parts.push(Part::Literal(std::mem::take(&mut literal)));
+        parts.push(part);
+        text = after;
     }
     literal.push_str(text);
     parts.push(Part::Literal(literal));
     Ok(parts)
+}
+
+/// Reads `sha256:hex:body:/pointer`.
+fn mac(compiler: &mut Compiler, text: &str) -> Result<Part, ContractError> {
+    const KEY: &str = "handshake.reply";
+    let bad = || ContractError::key(KEY, format!("holds `{{hmac:{text}}}`, which is not hmac:HASH:ENCODING:PLACE"));
+    let (hash, rest) = text.split_once(':').ok_or_else(bad)?;
+    let (encoding, value) = rest.split_once(':').ok_or_else(bad)?;
+    let hash = match hash {
+        "sha1" => Hash::Sha1,
+        "sha256" => Hash::Sha256,
+        "sha512" => Hash::Sha512,
+        _ => return Err(bad()),
+    };
+    let encoding = match encoding {
+        "hex" => Encoding::Hex,
+        "base64" => Encoding::Base64,
+        _ => return Err(bad()),
+    };
+    Ok(Part::Mac(hash, encoding, place(compiler, value, KEY)?))
 }
 
 #[cfg(test)]

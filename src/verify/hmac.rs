@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hmac::{KeyInit as _, Mac};
 use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
-use super::field::{Field, FieldSpec};
+use super::field::FieldSpec;
 use super::key::SecretForm;
 use super::sign::{Draft, SignError};
-use super::stamp::{Stamp, StampSpec};
-use super::template::Template;
-use super::{KeyError, MAX_SIGNATURES, Refusal, RuleError};
+use super::signed::{Encoding, Signed, five_minutes};
+use super::stamp::StampSpec;
+use super::{KeyError, Refusal, RuleError};
 use crate::event::{Request, Secret, units};
 
 /// `kind = "hmac"`.
@@ -41,19 +39,19 @@ pub struct HmacSpec {
     pub tolerance: Duration,
 }
 
-fn five_minutes() -> Duration {
-    Duration::from_secs(300)
-}
-
 /// The hash function under the MAC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hash {
+    /// MD5; no attack on its HMAC is known, although by itself it is broken.
+    Md5,
     /// SHA-1; sound in HMAC, although no longer by itself.
     Sha1,
     /// SHA-256.
     #[default]
     Sha256,
+    /// SHA-384.
+    Sha384,
     /// SHA-512.
     Sha512,
 }
@@ -61,35 +59,11 @@ pub enum Hash {
 impl Hash {
     pub(super) fn method(self) -> &'static str {
         match self {
+            Self::Md5 => "hmac-md5",
             Self::Sha1 => "hmac-sha1",
             Self::Sha256 => "hmac-sha256",
+            Self::Sha384 => "hmac-sha384",
             Self::Sha512 => "hmac-sha512",
-        }
-    }
-}
-
-/// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encoding {
-    /// Two digits a byte, in either case.
-    Hex,
-    /// RFC 4648 with padding.
-    Base64,
-}
-
-impl Encoding {
-    fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
-        match self {
-            Self::Hex => hex::decode(text).ok(),
-            Self::Base64 => STANDARD.decode(text).ok(),
-        }
-    }
-
-    fn encode(self, bytes: &[u8]) -> String {
-        match self {
-            Self::Hex => hex::encode(bytes),
-            Self::Base64 => STANDARD.encode(bytes),
         }
     }
 }
@@ -97,29 +71,35 @@ impl Encoding {
 /// A MAC that has already taken in its key; cloned for each request.
 #[derive(Clone)]
 pub(super) enum State {
+    Md5(hmac::Hmac<md5::Md5>),
     Sha1(hmac::Hmac<sha1::Sha1>),
     Sha256(hmac::Hmac<sha2::Sha256>),
+    Sha384(hmac::Hmac<sha2::Sha384>),
     Sha512(hmac::Hmac<sha2::Sha512>),
 }
 
 impl State {
-    fn new(hash: Hash, key: &[u8]) -> Option<Self> {
+    pub(super) fn new(hash: Hash, key: &[u8]) -> Option<Self> {
         Some(match hash {
+            Hash::Md5 => Self::Md5(hmac::Hmac::new_from_slice(key).ok()?),
             Hash::Sha1 => Self::Sha1(hmac::Hmac::new_from_slice(key).ok()?),
             Hash::Sha256 => Self::Sha256(hmac::Hmac::new_from_slice(key).ok()?),
+            Hash::Sha384 => Self::Sha384(hmac::Hmac::new_from_slice(key).ok()?),
             Hash::Sha512 => Self::Sha512(hmac::Hmac::new_from_slice(key).ok()?),
         })
     }
 
-    fn tag<P: AsRef<[u8]>>(&self, message: &[P]) -> Vec<u8> {
+    pub(super) fn tag<P: AsRef<[u8]>>(&self, message: &[P]) -> Vec<u8> {
         fn run<M: Mac + Clone, P: AsRef<[u8]>>(state: &M, message: &[P]) -> Vec<u8> {
             let mut mac = state.clone();
             message.iter().for_each(|piece| mac.update(piece.as_ref()));
             mac.finalize().into_bytes().to_vec()
         }
         match self {
+            Self::Md5(state) => run(state, message),
             Self::Sha1(state) => run(state, message),
             Self::Sha256(state) => run(state, message),
+            Self::Sha384(state) => run(state, message),
             Self::Sha512(state) => run(state, message),
         }
     }
@@ -129,34 +109,17 @@ impl State {
 #[derive(Debug, Clone)]
 pub(super) struct Hmac {
     pub(super) hash: Hash,
-    encoding: Encoding,
-    pub(super) signature: Field,
-    pub(super) timestamp: Option<Stamp>,
-    pub(super) message: Template,
-    secret: SecretForm,
+    pub(super) signed: Signed,
+    pub(super) secret: SecretForm,
 }
 
 impl Hmac {
     pub(super) fn new(spec: HmacSpec) -> Result<Self, RuleError> {
-        let message = Template::new(&spec.message)?;
-        match (&spec.timestamp, message.covers_timestamp()) {
-            (None, true) => {
-                return Err(RuleError::new("message", "holds {timestamp}, but no `timestamp` says where it is"));
-            }
-            (Some(stamp), false) if !message.headers().any(|name| stamp.header.eq_ignore_ascii_case(name)) => {
-                return Err(RuleError::new("timestamp", "is not part of `message`, so anybody could change it"));
-            }
-            _ => {}
+        let signed = Signed::new(spec.encoding, spec.signature, spec.timestamp, &spec.message, spec.tolerance)?;
+        if signed.message.covers_secret() {
+            return Err(RuleError::new("message", "holds {secret}, which is the key of the hash already"));
         }
-        let tolerance_s = spec.tolerance.as_secs();
-        Ok(Self {
-            hash: spec.hash,
-            encoding: spec.encoding,
-            signature: Field::new(spec.signature, "signature")?,
-            timestamp: spec.timestamp.map(|stamp| Stamp::new(stamp, tolerance_s)).transpose()?,
-            message,
-            secret: spec.secret,
-        })
+        Ok(Self { hash: spec.hash, signed, secret: spec.secret })
     }
 
     pub(super) fn keys(&self, secrets: &[Secret]) -> Result<Vec<State>, KeyError> {
@@ -167,15 +130,12 @@ impl Hmac {
 
     /// The position of the key that matches.
     pub(super) fn check(&self, keys: &[State], request: &Request, now_s: i64) -> Result<usize, Refusal> {
-        let values = self.signature.values(request)?;
-        let sent = self.timestamp.as_ref().map(|stamp| stamp.read(request)).transpose()?;
-        let message = self.message.fill(request, sent.as_ref().map(|sent| sent.text))?;
-        let signatures: Vec<Vec<u8>> =
-            values.take(MAX_SIGNATURES).filter_map(|text| self.encoding.decode(text)).collect();
+        let proof = self.signed.read(request)?;
+        let message = self.signed.message(request, proof.time(), None)?;
         let mut matched = None;
         for (n, key) in keys.iter().enumerate() {
             let tag = key.tag(&message);
-            for signature in &signatures {
+            for signature in &proof.signatures {
                 // A slice of another length is unequal; lengths are no secret.
                 if bool::from(tag.ct_eq(signature)) {
                     matched = matched.or(Some(n));
@@ -183,29 +143,13 @@ impl Hmac {
             }
         }
         let key = matched.ok_or(Refusal::Mismatch)?;
-        if let (Some(stamp), Some(sent)) = (&self.timestamp, &sent) {
-            stamp.fresh(sent, now_s)?;
-        }
+        self.signed.fresh(&proof, now_s)?;
         Ok(key)
     }
 
     pub(super) fn sign(&self, keys: &[State], draft: &mut Draft, now_s: i64) -> Result<(), SignError> {
         let key = keys.first().ok_or(SignError::WrongKeys)?;
-        let time = self.timestamp.as_ref().map(|stamp| (stamp, stamp.write(now_s)));
-        if let Some((stamp, text)) = &time {
-            draft.set_header(stamp.field.header(), format!("{}{text}", stamp.field.prefix));
-        }
-        let message = self.message.fill(&draft.request(), time.as_ref().map(|(_, text)| text.as_bytes()));
-        let tag = key.tag(&message.map_err(|_| SignError::Incomplete)?);
-        let mut value = format!("{}{}", self.signature.prefix, self.encoding.encode(&tag));
-        if let Some((stamp, text)) = &time
-            && stamp.field.header() == self.signature.header()
-        {
-            let split = char::from(self.signature.split.unwrap_or(b','));
-            value = format!("{}{text}{split}{value}", stamp.field.prefix);
-        }
-        draft.set_header(self.signature.header(), value);
-        Ok(())
+        self.signed.write(draft, now_s, None, |message| key.tag(message))
     }
 }
 
@@ -213,7 +157,7 @@ impl Hmac {
 mod tests {
     use super::*;
     use crate::event::Headers;
-    use crate::verify::{Keys, Rule, Spec, check, sign};
+    use crate::verify::{Keys, MAX_SIGNATURES, Rule, Spec, check, sign};
 
     /// The key and message of RFC 2202 and RFC 4231, and their digests.
     const KEY: &str = "Jefe";
@@ -260,7 +204,9 @@ mod tests {
 
     #[test]
     fn the_published_vectors_of_every_hash_are_accepted() {
-        for (hash, signature) in [("sha1", SHA1), ("sha256", SHA256), ("sha512", SHA512)] {
+        // hmac.new(b"Jefe", b"what do ya want for nothing?", …) of RFC 2202 and RFC 4231.
+        let md5 = "750c783e6ab0b503eaa86e310a5db738";
+        for (hash, signature) in [("md5", md5), ("sha1", SHA1), ("sha256", SHA256), ("sha512", SHA512)] {
             let rule = rule(&format!("hash = '{hash}'\n{PLAIN}"));
             assert_eq!(judge(&rule, &[("s", signature.as_bytes())], 0), Ok(Some(1)), "{hash}");
             assert_eq!(judge(&rule, &[("s", signature.to_uppercase().as_bytes())], 0), Ok(Some(1)), "{hash}");
@@ -342,6 +288,7 @@ mod tests {
         assert_eq!(refused(&TIMED.replace("{body}{timestamp}", "{body}")).key, "timestamp");
         assert_eq!(refused(&PLAIN.replace("'S'", "'S:'")).key, "signature");
         assert_eq!(refused(&LIST.replace("','", "', '")).key, "signature");
+        assert_eq!(refused(&PLAIN.replace("{body}", "{secret}{body}")).key, "message");
     }
 
     #[test]
