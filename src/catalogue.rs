@@ -174,6 +174,7 @@ impl Provider {
 fn covers(rule: &Rule, values: &[Value]) -> bool {
     values.iter().all(|value| match value {
         Value::Text(_) => true,
+        Value::If(_, place) => covers(rule, std::slice::from_ref(place)),
         Value::Joined(values) => covers(rule, values),
         Value::Body(pointer) => rule.covers_body() || rule.covered_pointers().contains(&pointer.as_str()),
         Value::Form { field, .. } => rule.covers_form() || rule.covered_form_fields().contains(&field.as_str()),

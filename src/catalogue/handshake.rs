@@ -141,7 +141,11 @@ impl Handshake {
                     Part::Insert(place) => reader.read(place)?.into_owned(),
                     Part::Option(name) => own.options.get(name)?.clone(),
                     Part::Mac(hash, encoding, place) => {
-                        let tag = verify::mac(rule, own.secrets.first()?, *hash, reader.read(place)?.as_bytes());
+                        let text = reader.read(place)?;
+                        if !is_token(&text) {
+                            return None;
+                        }
+                        let tag = verify::mac(rule, own.secrets.first()?, *hash, text.as_bytes());
                         encoding.encode(&tag.ok()?)
                     }
                 };
@@ -175,6 +179,13 @@ impl Provider {
         let open = self.handshakes.iter().filter(|handshake| verified || !handshake.signed);
         open.into_iter().find_map(|handshake| handshake.answer(request, &self.rule, &self.own))
     }
+}
+
+/// Whether a challenge may be signed. No body of an event is of these characters only: else whoever asks would get
+/// events of his own signed.
+fn is_token(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    (1..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place, ContractError> {
@@ -239,71 +250,4 @@ fn mac(compiler: &mut Compiler, text: &str) -> Result<Part, ContractError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::Contract;
-    use crate::verify::Draft;
-
-    fn provider(handshake: &str) -> Result<Provider, ContractError> {
-        let text = format!("title = 'X'\nverify = {{ kind = 'none' }}\n[[handshake]]\n{handshake}");
-        Provider::new("x", toml::from_str::<Contract>(&text).unwrap())
-    }
-
-    fn request(method: &str, query: &str, body: &str) -> Draft {
-        Draft { method: method.to_owned(), query: query.to_owned(), body: body.into(), ..Draft::default() }
-    }
-
-    const SIGNED: &str = "when = { body = { '/type' = 'check' } }\nsigned = true\n\
-        reply = { status = 200, content_type = 'application/json', body = '{\"challenge\":\"{body:/token}\"}' }";
-
-    #[test]
-    fn a_signed_challenge_is_answered_only_once_it_is_proven() {
-        let (provider, draft) = (provider(SIGNED).unwrap(), request("POST", "", r#"{"type":"check","token":"t"}"#));
-        assert_eq!(provider.handshake(&draft.request(), false), None);
-        let reply = provider.handshake(&draft.request(), true).unwrap();
-        assert_eq!(
-            (reply.status, reply.content_type, reply.body.as_str()),
-            (200, "application/json", r#"{"challenge":"t"}"#)
-        );
-    }
-
-    #[test]
-    fn a_challenge_cannot_break_out_of_the_json_it_stands_in() {
-        let draft = request("POST", "", r#"{"type":"check","token":"\",\"admin\":\"1"}"#);
-        let reply = provider(SIGNED).unwrap().handshake(&draft.request(), true).unwrap();
-        assert_eq!(reply.body, r#"{"challenge":"\",\"admin\":\"1"}"#);
-    }
-
-    #[test]
-    fn an_event_is_no_challenge() {
-        let provider = provider(SIGNED).unwrap();
-        for body in [r#"{"type":"paid","token":"t"}"#, r#"{"type":"check"}"#, "type=check", ""] {
-            assert_eq!(provider.handshake(&request("POST", "", body).request(), true), None, "{body}");
-        }
-    }
-
-    #[test]
-    fn conditions_on_method_and_query_must_all_hold() {
-        let provider = provider(
-            "when = { method = 'GET', query = { 'hub.mode' = 'subscribe' } }\nsigned = false\n\
-             reply = { status = 200, content_type = 'text/plain', body = '{query:hub.challenge}' }",
-        )
-        .unwrap();
-        let answer = |method, query| provider.handshake(&request(method, query, "").request(), false).map(|r| r.body);
-        assert_eq!(answer("GET", "hub.mode=subscribe&hub.challenge=a%2Bb").as_deref(), Some("a+b"));
-        assert_eq!(answer("POST", "hub.mode=subscribe&hub.challenge=a"), None);
-        assert_eq!(answer("GET", "hub.mode=unsubscribe&hub.challenge=a"), None);
-        assert_eq!(answer("GET", "hub.mode=subscribe"), None);
-    }
-
-    #[test]
-    fn a_reply_is_never_markup_and_a_handshake_never_swallows_every_event() {
-        let reply = |when: &str, content_type: &str| {
-            let reply = format!("{{ status = 200, content_type = '{content_type}', body = '' }}");
-            provider(&format!("when = {when}\nsigned = true\nreply = {reply}"))
-        };
-        assert!(reply("{ method = 'GET' }", "text/plain").is_ok());
-        assert!(reply("{ method = 'GET' }", "text/html").is_err());
-        assert!(reply("{}", "text/plain").is_err());
-    }
-}
+mod tests;

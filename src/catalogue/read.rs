@@ -17,6 +17,7 @@ pub(super) enum Place {
     Body(usize),
     Form(String, Option<Pointers>),
     Text(String),
+    If(String, Box<Place>),
     Joined(Vec<Place>),
 }
 
@@ -28,6 +29,7 @@ impl Compiler {
     pub(super) fn place(&mut self, value: &Value) -> Result<Place, ContractError> {
         Ok(match value {
             Value::Text(text) => Place::Text(text.clone()),
+            Value::If(text, place) => Place::If(text.clone(), Box::new(self.place(place)?)),
             Value::Joined(values) => Place::Joined(self.places(values)?),
             Value::Header(name) => Place::Header(name.clone()),
             Value::Query(name) => Place::Query(name.clone()),
@@ -78,6 +80,7 @@ impl<'a> Reader<'a> {
     pub(super) fn read(&self, place: &Place) -> Option<Cow<'_, str>> {
         match place {
             Place::Text(text) => Some(Cow::Owned(text.clone())),
+            Place::If(text, place) => self.read(place).map(|_| Cow::Owned(text.clone())),
             Place::Joined(places) => {
                 let all: Option<Vec<_>> = places.iter().map(|place| self.read(place)).collect();
                 Some(Cow::Owned(all?.concat()))

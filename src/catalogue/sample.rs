@@ -26,7 +26,7 @@ impl Provider {
         let mut draft = Draft { method, path: "/".to_owned(), ..Draft::default() };
         draft.set_header("content-type", "application/json");
         sample.headers.iter().for_each(|(name, value)| draft.set_header(name, value));
-        draft.body = if media_type(&draft).contains("json") {
+        draft.body = if media_type(&draft).contains("json") && !sample.body.trim().is_empty() {
             let body: Json =
                 serde_json::from_str(&sample.body).map_err(|_| ContractError::key("sample.body", "is not JSON"))?;
             body.to_string().into_bytes()
@@ -66,7 +66,7 @@ fn put(draft: &mut Draft, place: Option<&Value>, text: &str) {
             String::from_utf8(inner).ok()
         }),
         Some(Value::Joined(values)) => put_joined(draft, values, text),
-        Some(Value::Text(_)) | None => {}
+        Some(Value::Text(_) | Value::If(..)) | None => {}
     }
 }
 

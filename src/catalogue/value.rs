@@ -5,11 +5,14 @@ use serde::{Deserialize, Deserializer, de};
 use crate::event::json::Pointers;
 
 /// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, `"form:FIELD:/pointer"` for JSON inside a form
-/// field, `"text:push"` for what is always the same, or several as in `"{body:/object}.{body:/action}"`.
+/// field, `"text:push"` for what is always the same, `"push if body:/ref"` for what is so where a place holds
+/// something, or several as in `"{body:/object}.{body:/action}"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// The same text always.
     Text(String),
+    /// The text, where the place holds a scalar.
+    If(String, Box<Value>),
     /// Several places and the text between them; absent where one of them is.
     Joined(Vec<Value>),
     /// A request header; lower case.
@@ -36,6 +39,9 @@ impl Value {
         let bad = || BadValue(text.to_owned());
         if text.contains('{') {
             return Self::joined(text).ok_or_else(bad);
+        }
+        if let Some((name, place)) = text.split_once(" if ") {
+            return Ok(Self::If(name.to_owned(), Box::new(Self::parse(place)?)));
         }
         let value = match text.split_once(':').ok_or_else(bad)? {
             (_, "") => return Err(bad()),
@@ -84,6 +90,7 @@ impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => write!(f, "text:{text}"),
+            Self::If(text, place) => write!(f, "{text} if {place}"),
             Self::Joined(values) => values.iter().try_for_each(|value| match value {
                 Self::Text(text) => f.write_str(text),
                 place => write!(f, "{{{place}}}"),

@@ -24,7 +24,7 @@ pub struct FieldSpec {
     pub body: Option<String>,
     /// Parameter of the query.
     pub query: Option<String>,
-    /// Field of the form in the body.
+    /// Field of the form in the body; with `body` beside it, that pointer leads into the JSON in the field.
     pub form: Option<String>,
     /// Separator of the list, one ASCII character; blanks around the items do not count.
     pub split: Option<String>,
@@ -52,6 +52,7 @@ enum Place {
     Body(String, Pointers),
     Query(String),
     Form(String),
+    FormJson(String, String, Pointers),
 }
 
 impl Field {
@@ -72,9 +73,12 @@ impl Field {
                 Place::Headers(names.map(|name| header_name(&name, key)).collect::<Result<_, _>>()?)
             }
             _ if !spec.also.is_empty() => return Err(RuleError::new(key, "has `also`, which stands beside `header`")),
-            (None, Some(body), None, None) => {
+            (None, Some(body), None, form) => {
                 let pointers = Pointers::new([&body]).map_err(|e| RuleError::new(key, format!("has a `body`: {e}")))?;
-                Place::Body(body, pointers)
+                match form {
+                    None => Place::Body(body, pointers),
+                    Some(form) => Place::FormJson(form, body, pointers),
+                }
             }
             (None, None, Some(query), None) if !query.is_empty() => Place::Query(query),
             (None, None, None, Some(form)) if !form.is_empty() => Place::Form(form),
@@ -105,6 +109,7 @@ impl Field {
             (Place::Headers(a), Place::Headers(b)) => a == b,
             (Place::Body(a, _), Place::Body(b, _)) => a == b,
             (Place::Query(a), Place::Query(b)) | (Place::Form(a), Place::Form(b)) => a == b,
+            (Place::FormJson(a, p, _), Place::FormJson(b, q, _)) => (a, p) == (b, q),
             _ => false,
         }
     }
@@ -163,6 +168,7 @@ impl Field {
             }
             Place::Query(name) => parameter_once(request.query, name)?,
             Place::Form(name) => form_once(request, name)?,
+            Place::FormJson(name, _, pointers) => within(&form_once(request, name)?, pointers)?,
         };
         if text.trim_ascii().is_empty() { Err(Refusal::Missing) } else { Ok(vec![Cow::Owned(text.into_bytes())]) }
     }
@@ -195,6 +201,13 @@ impl Field {
             }
             Place::Query(name) => draft.edit_query(name, edit),
             Place::Form(name) => draft.edit_form(name, edit),
+            Place::FormJson(name, pointer, pointers) => draft.edit_form(name, |old| {
+                let old = old.unwrap_or_default();
+                let value = edit(within(&old, pointers).ok());
+                let mut inner = serde_json::from_str::<serde_json::Value>(&old).ok()?;
+                set(&mut inner, pointer, value.map_or(serde_json::Value::Null, Into::into));
+                Some(inner.to_string())
+            }),
         }
     }
 }
@@ -233,6 +246,12 @@ pub(super) fn form_once(request: &Request, name: &str) -> Result<String, Refusal
         return Err(Refusal::Missing);
     }
     form::only(&fields, name).map(str::to_owned).ok_or(Refusal::Mismatch)
+}
+
+/// The scalar that `pointers` show in JSON that is a text by itself.
+pub(super) fn within(json: &str, pointers: &Pointers) -> Result<String, Refusal> {
+    let picked = pointers.read(json.as_bytes()).map_err(|_| Refusal::Missing)?;
+    picked.get(0).map(str::to_owned).ok_or(Refusal::Missing)
 }
 
 /// `name` in lower case, if a header can have it.

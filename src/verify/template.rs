@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use sha2::Digest as _;
 
-use super::field::{form_once, header_name, header_once, parameter_once};
+use super::field::{form_once, header_name, header_once, parameter_once, within};
 use super::{Refusal, RuleError};
 use crate::event::json::{Picked, Pointers};
 use crate::event::{Request, form};
@@ -19,7 +19,7 @@ pub(super) struct Template {
     pointers: Pointers,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Part {
     Literal(String),
     Body,
@@ -40,17 +40,19 @@ enum Part {
     Group(Vec<Part>),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum From {
     Header(String),
     Query(String),
     Form(String),
+    /// A field, and a pointer into its JSON.
+    FormJson(String, Pointers),
     /// A pointer, and its number in the set.
     Body(String, usize),
 }
 
 const PLACEHOLDERS: &str = "{body}, {body_sha256_hex}, {timestamp}, {method}, {path}, {url}, {form_sorted}, {secret}, \
-                            {header:NAME}, {query:NAME}, {form:NAME}, {body:/POINTER} or {[…]}";
+                            {header:NAME}, {query:NAME}, {form:NAME}, {form:NAME:/POINTER}, {body:/POINTER} or {[…]}";
 
 /// What fills a template.
 #[derive(Clone, Copy)]
@@ -87,28 +89,24 @@ impl Template {
         Ok(pieces)
     }
 
-    fn holds(&self, part: &Part) -> bool {
-        self.parts.contains(part)
-    }
-
     pub(super) fn covers_body(&self) -> bool {
-        self.holds(&Part::Body) || self.holds(&Part::BodyHash)
+        self.parts.iter().any(|part| matches!(part, Part::Body | Part::BodyHash))
     }
 
     pub(super) fn covers_form(&self) -> bool {
-        self.covers_body() || self.holds(&Part::FormSorted)
+        self.covers_body() || self.parts.iter().any(|part| matches!(part, Part::FormSorted))
     }
 
     pub(super) fn covers_timestamp(&self) -> bool {
-        self.holds(&Part::Timestamp)
+        self.parts.iter().any(|part| matches!(part, Part::Timestamp))
     }
 
     pub(super) fn covers_secret(&self) -> bool {
-        self.holds(&Part::Secret)
+        self.parts.iter().any(|part| matches!(part, Part::Secret))
     }
 
     pub(super) fn needs_url(&self) -> bool {
-        self.holds(&Part::Url)
+        self.parts.iter().any(|part| matches!(part, Part::Url))
     }
 
     /// Lower-case names of the headers that are covered.
@@ -138,7 +136,7 @@ impl Template {
     /// Names of the form fields that are covered.
     pub(super) fn form_fields(&self) -> impl Iterator<Item = &str> {
         self.places().filter_map(|from| match from {
-            From::Form(name) => Some(name.as_str()),
+            From::Form(name) | From::FormJson(name, ..) => Some(name.as_str()),
             _ => None,
         })
     }
@@ -206,7 +204,14 @@ fn placeholder(name: &str, pointers: &mut Vec<String>) -> Result<Part, RuleError
             };
         }
         Some(("query", name)) if !name.is_empty() => From::Query(name.to_owned()),
-        Some(("form", name)) if !name.is_empty() => From::Form(name.to_owned()),
+        Some(("form", name)) if !name.is_empty() => match name.split_once(":/") {
+            None => From::Form(name.to_owned()),
+            Some((field, rest)) => {
+                let pointer = format!("/{rest}");
+                let pointers = Pointers::new([&pointer]).map_err(|e| RuleError::new("message", e.to_string()))?;
+                From::FormJson(field.to_owned(), pointers)
+            }
+        },
         Some(("header", name)) => From::Header(header_name(name, "message")?),
         Some(("body", pointer)) if pointer.starts_with('/') => {
             pointers.push(pointer.to_owned());
@@ -277,6 +282,7 @@ fn value<'v>(from: &From, request: &Request<'v>, picked: Option<&Picked>) -> Res
         From::Header(name) => Cow::Borrowed(header_once(request, name)?),
         From::Query(name) => Cow::Owned(parameter_once(request.query, name)?.into_bytes()),
         From::Form(name) => Cow::Owned(form_once(request, name)?.into_bytes()),
+        From::FormJson(name, pointers) => Cow::Owned(within(&form_once(request, name)?, pointers)?.into_bytes()),
         From::Body(_, n) => {
             let text = picked.and_then(|picked| picked.get(*n)).ok_or(Refusal::Missing)?;
             Cow::Owned(text.as_bytes().to_vec())

@@ -45,6 +45,9 @@ fn form_fields_are_sorted_and_equal_ones_count_once() {
     let mut form = Draft { body: b"b=2&a=%C3%A9&b=1&b=2&B=3".to_vec(), ..draft() };
     form.set_header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(fill("{form_sorted}|{form:a}", &form).as_deref(), Ok("B3aéb1b2|é"));
+    let json = Draft { body: b"json=%7B%22a%22%3A%7B%22b%22%3A1%7D%7D".to_vec(), ..form.clone() };
+    assert_eq!(fill("{form:json:/a/b}", &json).as_deref(), Ok("1"));
+    assert_eq!(fill("{form:json:/a}", &json), Err(Refusal::Missing));
     assert_eq!(fill("{form:b}", &form), Err(Refusal::Mismatch));
     assert_eq!(fill("{form:c}", &form), Err(Refusal::Missing));
     assert_eq!(fill("{form_sorted}", &draft()).as_deref(), Ok(""));
