@@ -112,7 +112,7 @@ pub struct When {
     pub header: BTreeMap<String, String>,
     /// Form field, and its value.
     pub form: BTreeMap<String, String>,
-    /// Headers that must be absent.
+    /// Places that must hold nothing, e.g. `header:x-signature`.
     pub without: Vec<String>,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Handshake {
     signed: bool,
     method: Option<String>,
     conditions: Vec<(Place, Wanted)>,
-    without: Vec<String>,
+    without: Vec<Place>,
     status: u16,
     content_type: &'static str,
     headers: Vec<(String, Vec<Part>)>,
@@ -94,6 +94,8 @@ impl Handshake {
         if conditions.is_empty() && when.method.as_deref().is_none_or(|method| method == "POST") {
             return Err(ContractError::key("handshake.when", "has no condition, so no event would get through"));
         }
+        let without = when.without.iter().map(|text| place(&mut compiler, text, "handshake.when"));
+        let without = without.collect::<Result<_, _>>()?;
         let body = parts(&mut compiler, &spec.reply.body, options)?;
         let mut headers = Vec::new();
         for (name, text) in &spec.reply.headers {
@@ -103,7 +105,7 @@ impl Handshake {
             signed: spec.signed,
             method: when.method.clone(),
             conditions,
-            without: when.without.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            without,
             status: spec.reply.status,
             content_type,
             headers,
@@ -113,11 +115,13 @@ impl Handshake {
     }
 
     fn answer(&self, request: &Request, rule: &Rule, own: &Own) -> Option<Reply> {
-        let other = self.method.as_ref().is_some_and(|method| method != request.method);
-        if other || self.without.iter().any(|name| request.headers.nth(name, 0).is_some()) {
+        if self.method.as_ref().is_some_and(|method| method != request.method) {
             return None;
         }
         let reader = Reader::new(request, request.body, &self.pointers);
+        if self.without.iter().any(|place| reader.read(place).is_some()) {
+            return None;
+        }
         // A token that the source set is compared in constant time, like every secret.
         let holds = |(place, wanted): &(Place, Wanted)| match (reader.read(place), wanted) {
             (Some(_), Wanted::Any) => true,

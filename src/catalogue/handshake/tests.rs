@@ -107,7 +107,7 @@ fn an_option_that_is_not_set_answers_nothing() {
 
 #[test]
 fn what_no_header_can_hold_answers_nothing() {
-    let echo = "when = { header = { x-secret = '*' }, without = ['x-signature'] }\nsigned = false\n\
+    let echo = "when = { header = { x-secret = '*' }, without = ['header:x-signature'] }\nsigned = false\n\
         reply = { status = 200, content_type = 'text/plain', body = '', headers = { x-secret = '{header:x-secret}' } }";
     let provider = with_own(echo, &[]);
     let answer = |headers: &[(&str, &str)]| {
