@@ -225,6 +225,9 @@ fn respond(source: &Source, reply: Reply) -> HttpResponse {
             // The body may hold what the sender wrote: a browser must not take it for anything else.
             let nosniff = (X_CONTENT_TYPE_OPTIONS, "nosniff");
             let mut response = HttpResponse::build(status);
+            for (name, value) in reply.headers {
+                response.insert_header((name, value));
+            }
             return response.content_type(reply.content_type).insert_header(nosniff).body(reply.body);
         }
         Reply::Accepted(id) => ("accepted", id),

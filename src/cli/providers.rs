@@ -111,15 +111,16 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
         add("page", docs.clone());
     }
     add("proof", proof(provider));
-    if let Spec::Hmac(spec) = &contract.verify {
-        add("signed", spec.message.clone());
+    let signed = match &contract.verify {
+        Spec::Hmac(spec) => Some(&spec.message),
+        Spec::Digest(spec) => Some(&spec.message),
+        Spec::Signature(spec) => Some(&spec.message),
+        Spec::Token(_) | Spec::Basic {} | Spec::None {} => None,
+    };
+    if let Some(message) = signed {
+        add("signed", message.replace('\n', "\\n"));
     }
-    match (provider.rule.timestamp_header(), provider.rule.tolerance_s()) {
-        (Some(header), Some(seconds)) => {
-            add("replay window", format!("{} by the header {header}", time(Duration::from_secs(seconds))));
-        }
-        _ => add("replay window", "none: a copy is recognised as a duplicate, no more".to_owned()),
-    }
+    add("replay window", window(provider));
     let id_note = if provider.id_signed { "" } else { " (not covered by the signature, so the body counts as well)" };
     add(
         "event id",
@@ -152,25 +153,49 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     facts
 }
 
+fn window(provider: &Provider) -> String {
+    let rule = &provider.rule;
+    match (rule.tolerance_s(), rule.timestamp_header()) {
+        (Some(seconds), Some(header)) => format!("{} by the header {header}", time(Duration::from_secs(seconds))),
+        (Some(seconds), None) => format!("{} by the time in the request", time(Duration::from_secs(seconds))),
+        (None, _) if rule.is_timed() => "none unless the source sets `tolerance`: the time is signed".to_owned(),
+        (None, _) => "none: a copy is recognised as a duplicate, no more".to_owned(),
+    }
+}
+
 fn proof(provider: &Provider) -> String {
     let method = provider.rule.method();
+    let signature = |encoding: Encoding, field: &FieldSpec| {
+        let encoding = match encoding {
+            Encoding::Hex => "hex",
+            Encoding::Base64 => "base64",
+            Encoding::Base64Url => "base64url",
+        };
+        format!("{method}, {encoding}, in {}", place(field))
+    };
     match &provider.contract.verify {
-        Spec::Hmac(spec) => {
-            let encoding = match spec.encoding {
-                Encoding::Hex => "hex",
-                Encoding::Base64 => "base64",
-            };
-            format!("{method}, {encoding}, in {}", place(&spec.signature))
-        }
+        Spec::Hmac(spec) => signature(spec.encoding, &spec.signature),
+        Spec::Digest(spec) => signature(spec.encoding, &spec.signature),
+        Spec::Signature(spec) => signature(spec.encoding, &spec.signature),
         Spec::Token(spec) => {
             format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
         }
+        Spec::Basic {} => "user and password of HTTP Basic: they prove the sender, not the body".to_owned(),
         Spec::None {} => "none".to_owned(),
     }
 }
 
 fn place(field: &FieldSpec) -> String {
-    let mut text = format!("the header {}", field.header);
+    let mut text = match (&field.header, &field.query, &field.body, &field.form) {
+        (Some(header), ..) => format!("the header {header}"),
+        (_, Some(query), ..) => format!("the query parameter {query}"),
+        (_, _, Some(pointer), _) => format!("the body at {pointer}"),
+        (_, _, _, Some(form)) => format!("the form field {form}"),
+        _ => String::new(),
+    };
+    for also in &field.also {
+        let _ = write!(text, " or {also}");
+    }
     if let Some(prefix) = &field.prefix {
         let _ = write!(text, " after `{prefix}`");
     }
@@ -199,8 +224,11 @@ fn shake(handshake: &HandshakeSpec) -> String {
 fn section(provider: &Provider) -> String {
     let name = &provider.id;
     let mut text = format!("[sources.{name}]\nprovider = \"{name}\"\n");
-    if !matches!(provider.contract.verify, Spec::None {}) {
-        let _ = writeln!(text, "secrets = [\"env:{}_SECRET\"]", name.to_uppercase().replace('-', "_"));
+    let env = name.to_uppercase().replace('-', "_");
+    if provider.rule.wants_public_keys() {
+        let _ = writeln!(text, "public_keys = [\"file:{name}.pub\"]");
+    } else if !matches!(provider.contract.verify, Spec::None {}) {
+        let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]");
     }
     if provider.rule.needs_url() {
         let _ = writeln!(text, "public_url = \"https://hooks.example.com/webhooks/{name}\"  # as the sender has it");
