@@ -17,6 +17,7 @@
 mod answer;
 mod cursors;
 mod dedup;
+mod find;
 mod format;
 mod keeper;
 mod queue;

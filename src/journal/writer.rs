@@ -81,7 +81,7 @@ impl Writer {
         loop {
             let mut work = shared.queue.take();
             if work.cursors {
-                self.write_cursors(shared, work.sync || work.stop);
+                self.write_cursors(shared, work.sync || work.stop, false);
                 for saved in work.saved.drain(..) {
                     let _ = saved.send(());
                 }
@@ -89,7 +89,7 @@ impl Writer {
             let last = work.stop && work.appends.is_empty();
             self.append_all(shared, work);
             if last {
-                self.write_cursors(shared, true);
+                self.write_cursors(shared, true, true);
                 return;
             }
         }
@@ -223,6 +223,7 @@ impl Writer {
                 return Err(Trouble::Full("undelivered events fill its quota".to_owned()));
             }
             None => {
+                segment::has_room(&dir, shared.settings.segment_bytes)?;
                 let path = dir.join("next.tmp");
                 let file = segment::make_empty(&path)?;
                 (path, file, shared.settings.segment_bytes)
@@ -256,12 +257,14 @@ impl Writer {
     }
 
     /// Writes the cursors that moved. A failure costs duplicates after a kill, nothing else, and shows at the next event.
-    fn write_cursors(&mut self, shared: &Shared, sync: bool) {
-        if self.active.broken {
+    ///
+    /// The `last` frame is written in any case: damage to the events before it can be told from an unfinished write.
+    fn write_cursors(&mut self, shared: &Shared, sync: bool, last: bool) {
+        if self.active.broken && (self.failures > 1 || self.rotate(shared).is_err()) {
             return;
         }
         let moved = lock(&shared.cursors).take_moved();
-        if !moved.is_empty() {
+        if !moved.is_empty() || last {
             let size = Frame::size(moved.len()) as u64;
             if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
                 // The checkpoint of the next segment holds them.

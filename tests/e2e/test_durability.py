@@ -10,8 +10,7 @@ import time
 import pytest
 from harness import sources
 from harness.bridge import binary, environment, run
-from harness.brokers import Redis
-from harness.disk import Disk
+from harness.brokers import redis_backend, stream_texts
 from harness.load import Load, check_books, data_bytes
 from harness.processes import never_syncs
 from harness.sources import unique
@@ -20,22 +19,6 @@ from harness.wait import stays, until
 # The largest body must fit a segment; small segments make a test cross many.
 SMALL = 'max_body = "256KiB"'
 LONG = pytest.param(20, marks=pytest.mark.long)
-
-
-@pytest.fixture
-def own_redis(tmp_path):
-    """A Redis of this test's own, to be stalled and killed."""
-    broker = Redis(tmp_path / "redis").start()
-    yield broker
-    broker.close()
-
-
-def redis_backend(redis, stream="events"):
-    return f'\n[backends.main]\ntype = "redis"\nurl = "{redis.url}"\nstream = "{stream}"\n'
-
-
-def stream_texts(redis, stream="events"):
-    return [entry[b"event"] for entry in redis.entries(stream)]
 
 
 def settle(bridge, load, *backends):
@@ -413,13 +396,6 @@ def power_cut(bridge, disk):
     bridge.kill()
     disk.unmount()
     disk.mount()
-
-
-@pytest.fixture
-def disk(tmp_path):
-    disk = Disk(tmp_path)
-    yield disk
-    disk.unmount()
 
 
 @pytest.mark.parametrize("cuts", [2, LONG])

@@ -115,6 +115,20 @@ class Bridge:
         self.wait_ready()
         return self
 
+    def start_anyhow(self, seconds=30, **how):
+        """Starts and waits until it serves, ready or not."""
+        self.spawn(**how)
+
+        def serves():
+            assert self.process.poll() is None, f"the bridge ended with {self.process.poll()}:\n{self.log()}"
+            try:
+                return self.admin("GET", "/livez").status == 200
+            except OSError:
+                return False
+
+        until(serves, seconds, "livez 200")
+        return self
+
     def wait_ready(self, seconds=30):
         def ready():
             assert self.process.poll() is None, f"the bridge ended with {self.process.poll()}:\n{self.log()}"

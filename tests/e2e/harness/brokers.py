@@ -137,6 +137,17 @@ class Redis(Broker):
         return [fields for _, fields in (client or self.client()).xrange(stream)]
 
 
+def redis_backend(redis, stream="events", port=None):
+    """`[backends.main]` on a Redis, by way of another port where a proxy is between."""
+    url = f"redis://127.0.0.1:{port or redis.port}"
+    return f'\n[backends.main]\ntype = "redis"\nurl = "{url}"\nstream = "{stream}"\n'
+
+
+def stream_texts(redis, stream="events"):
+    """The events of a stream as structured JSON, in order."""
+    return [entry[b"event"] for entry in redis.entries(stream)]
+
+
 class Rabbit(Broker):
     """One RabbitMQ node with its own epmd, as whatever user runs the tests."""
 
