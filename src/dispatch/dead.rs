@@ -84,11 +84,12 @@ impl DeadLetters {
         self.dir.with_file_name(name)
     }
 
-    /// Counts what an earlier process left, and returns the letters that it was asked to publish again.
+    /// Counts what an earlier process left, for `backends` also where that is nothing, and returns the letters that it was asked to publish again.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn open(&self) -> io::Result<BTreeMap<BackendName, Vec<u64>>> {
+    pub fn open(&self, backends: &[BackendName]) -> io::Result<BTreeMap<BackendName, Vec<u64>>> {
+        backends.iter().for_each(|backend| _ = self.gauge(backend).set(0));
         let mut marked = BTreeMap::new();
         for name in files::names(&self.dir)? {
             let Ok(backend) = name.parse::<BackendName>() else { continue };

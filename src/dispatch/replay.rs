@@ -106,7 +106,7 @@ fn cursor_name(backend: &BackendName) -> String {
 impl Replays {
     /// What an earlier process left undone for `backends`, beside the dead letters. Blocks.
     pub fn open(dead: &DeadLetters, journal: &Journal, backends: &[BackendName]) -> Self {
-        let mut marked = dead.open().unwrap_or_else(|error| {
+        let mut marked = dead.open(backends).unwrap_or_else(|error| {
             tracing::error!("cannot read the dead letters: {error}");
             BTreeMap::new()
         });

@@ -128,11 +128,11 @@ fn a_mark_is_found_by_the_next_process_and_goes_with_its_letter() {
 
     let metrics = Metrics::default();
     let next = DeadLetters::new(letters.dir.path(), &metrics.dead_letters);
-    let marked = next.open().unwrap();
+    let marked = next.open(&[]).unwrap();
     assert_eq!(marked[&"main".parse().unwrap()], [8], "a mark without its letter goes");
     assert_eq!(metrics.dead_letters.get_or_create(&metrics::backend("main")).get(), 2);
     assert_eq!(metrics.dead_letters.get_or_create(&metrics::backend("old")).get(), 1);
     assert_eq!(files::names(&letters.dir.path().join("dead/main")).unwrap().len(), 3);
     next.unmark(&id("main-8")).unwrap();
-    assert!(next.open().unwrap()[&"main".parse().unwrap()].is_empty());
+    assert!(next.open(&[]).unwrap()[&"main".parse().unwrap()].is_empty());
 }
