@@ -20,8 +20,10 @@ mod read;
 mod sample;
 mod value;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::event::Secret;
 use crate::verify::{Rule, RuleError, Spec};
 
 pub use contract::{Contract, EventSpec, Example, Expect, HandshakeSpec, ReplySpec, Sample, When};
@@ -78,6 +80,7 @@ pub struct Provider {
     pub id_signed: bool,
     plan: extract::Plan,
     handshakes: Vec<handshake::Handshake>,
+    own: handshake::Own,
 }
 
 /// All names of the catalogue, sorted.
@@ -129,8 +132,9 @@ impl Provider {
         }
         let id_signed = contract.event.id_signed.unwrap_or(covered);
         let plan = extract::Plan::new(&contract.event, &[])?;
-        let handshakes = contract.handshake.iter().map(handshake::Handshake::new).collect::<Result<_, _>>()?;
-        Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes })
+        let handshakes = contract.handshake.iter().map(|spec| handshake::Handshake::new(spec, &contract.options));
+        let handshakes = handshakes.collect::<Result<_, _>>()?;
+        Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes, own: handshake::Own::default() })
     }
 
     /// The same provider with another replay window.
@@ -139,6 +143,20 @@ impl Provider {
     /// The scheme carries no time.
     pub fn with_tolerance(mut self, tolerance: Duration) -> Result<Self, RuleError> {
         self.rule = self.rule.with_tolerance(tolerance)?;
+        Ok(self)
+    }
+
+    /// The same provider, which answers challenges with these secrets (newest first) and options.
+    ///
+    /// # Errors
+    /// An option that this provider does not know.
+    pub fn with_own(mut self, secrets: &[Secret], options: BTreeMap<String, String>) -> Result<Self, ContractError> {
+        if let Some(name) = options.keys().find(|name| !self.contract.options.contains_key(*name)) {
+            let known: Vec<&str> = self.contract.options.keys().map(String::as_str).collect();
+            let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
+            return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));
+        }
+        self.own = handshake::Own { secrets: secrets.to_vec(), options };
         Ok(self)
     }
 
@@ -155,9 +173,13 @@ impl Provider {
 /// Whether the signature of `rule` covers every place in `values`.
 fn covers(rule: &Rule, values: &[Value]) -> bool {
     values.iter().all(|value| match value {
-        Value::Body(_) | Value::Form { .. } => rule.covers_body(),
+        Value::Text(_) => true,
+        Value::If(_, place) => covers(rule, std::slice::from_ref(place)),
+        Value::Joined(values) => covers(rule, values),
+        Value::Body(pointer) => rule.covers_body() || rule.covered_pointers().contains(&pointer.as_str()),
+        Value::Form { field, .. } => rule.covers_form() || rule.covered_form_fields().contains(&field.as_str()),
         Value::Header(name) => rule.covered_headers().contains(&name.as_str()),
-        Value::Query(_) => false,
+        Value::Query(name) => rule.covered_queries().contains(&name.as_str()),
     })
 }
 

@@ -1,6 +1,9 @@
 //! The command line: one file a command.
 
+pub mod api;
 pub mod check;
+pub mod dead;
+pub mod events;
 pub mod http;
 pub mod providers;
 pub mod remote;
@@ -66,6 +69,8 @@ enum Command {
     },
     Send(send::Args),
     Tail(tail::Args),
+    Events(events::Args),
+    Dead(dead::Args),
     Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
@@ -111,6 +116,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
         Command::Tail(args) => tail::run(&args, &files),
+        Command::Events(args) => events::run(&args, &files),
+        Command::Dead(args) => dead::run(&args, &files),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }

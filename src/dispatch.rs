@@ -2,11 +2,15 @@
 //!
 //! A lane reads the journal in order, publishes batches, and moves its cursor only over decided events:
 //! delivered, dead, or not routed to it. What may heal is retried for ever; what cannot goes to the dead letters.
+//! What somebody asks for again ([`Replays`]) travels beside that flow, and moves no cursor.
 //!
 //! Knows nothing of HTTP or of who sent an event.
 
+mod again;
 pub mod dead;
+pub mod files;
 mod lane;
+pub mod replay;
 pub mod retry;
 pub mod status;
 
@@ -16,6 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use dead::DeadLetters;
+pub use files::Id;
+pub use replay::Replays;
 pub use status::{Health, Status};
 
 use crate::backend::Backend;
@@ -39,6 +45,7 @@ pub struct Options {
 /// The running lanes.
 pub struct Dispatch {
     lanes: Vec<Arc<Status>>,
+    replays: Replays,
     tasks: TaskTracker,
     drain: CancellationToken,
     halt: CancellationToken,
@@ -70,6 +77,9 @@ impl Dispatch {
             }
             let _ = options.journal.drop_cursor(name).await;
         }
+        let names: Vec<_> = backends.iter().map(|(name, _)| name.clone()).collect();
+        // Blocks, while nothing else runs yet.
+        let replays = Replays::open(&options.dead, &options.journal, &names);
         let tasks = TaskTracker::new();
         let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
         let mut lanes = Vec::new();
@@ -85,7 +95,7 @@ impl Dispatch {
                 }
             };
             let status = Arc::new(Status::new(name, cursor.decided));
-            let lane = lane::Lane::new(options, status.clone(), backend, cursor, drain.clone());
+            let lane = lane::Lane::new(options, &replays, status.clone(), backend, cursor, drain.clone());
             let halt = halt.clone();
             tasks.spawn(async move {
                 tokio::select! {
@@ -96,12 +106,17 @@ impl Dispatch {
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, tasks, drain, halt }
+        Self { lanes, replays, tasks, drain, halt }
     }
 
     /// All lanes, in the configuration's order.
     pub fn lanes(&self) -> &[Arc<Status>] {
         &self.lanes
+    }
+
+    /// What is to be published again.
+    pub fn replays(&self) -> &Replays {
+        &self.replays
     }
 
     /// Brings the figures of backlogs up to date; `now_ms` is Unix time in milliseconds.
@@ -124,3 +139,6 @@ impl Dispatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@
 
 pub mod cloudevents;
 pub mod envelope;
+pub mod form;
 pub mod json;
 pub mod names;
 pub mod route;

@@ -5,9 +5,9 @@
 //!               ├─ check(request, now) ───┤
 //! Secret ► Keys ┘                         └─► Refusal: Missing · Mismatch · Stale
 //! ```
-//! Reading order: [`Spec`], [`check`], then one file a family: `hmac`, `token`. What they share: `field` (where a
-//! value stands), `stamp` (the replay window), `template` (what is signed), `key` (how a secret is written),
-//! `sign` (the sender's side).
+//! Reading order: [`Spec`], [`check`], then one file a family: `hmac`, `digest`, `public`, `token`, `basic`. What they
+//! share: `field` (where a value stands), `stamp` (the replay window), `template` (what is signed), `signed` (these
+//! three together), `key` (how a secret is written), `sign` (the sender's side).
 //!
 //! Invariants
 //! - Pure: no clock, no I/O. The bytes that are checked are the bytes as they came over the wire.
@@ -18,10 +18,14 @@
 //!
 //! Knows nothing of providers, HTTP servers or configuration files.
 
+mod basic;
+mod digest;
 mod field;
 mod hmac;
 mod key;
+mod public;
 mod sign;
+mod signed;
 mod stamp;
 mod template;
 mod token;
@@ -32,10 +36,13 @@ use serde::Deserialize;
 
 use crate::event::{Request, Secret};
 
+pub use digest::DigestSpec;
 pub use field::FieldSpec;
-pub use hmac::{Encoding, Hash, HmacSpec};
+pub use hmac::{Hash, HmacSpec};
 pub use key::SecretForm;
-pub use sign::{Draft, SignError, sign};
+pub use public::{Algorithm, SignatureSpec};
+pub use sign::{Draft, SignError, edit_signature, sign};
+pub use signed::Encoding;
 pub use stamp::{StampSpec, Unit};
 pub use token::TokenSpec;
 
@@ -48,8 +55,14 @@ pub const MAX_SIGNATURES: usize = 16;
 pub enum Spec {
     /// Keyed hash over parts of the request.
     Hmac(HmacSpec),
-    /// The secret itself, in a header.
+    /// Plain hash over parts of the request and the secret.
+    Digest(DigestSpec),
+    /// Signature of a private key over parts of the request.
+    Signature(SignatureSpec),
+    /// The secret itself.
     Token(TokenSpec),
+    /// User name and password of HTTP Basic authentication.
+    Basic {},
     /// Nothing proves the sender.
     None {},
 }
@@ -124,7 +137,10 @@ pub struct Rule(Family);
 #[derive(Debug, Clone)]
 enum Family {
     Hmac(hmac::Hmac),
+    Digest(digest::Digest),
+    Public(public::Public),
     Token(token::Token),
+    Basic,
     None,
 }
 
@@ -133,7 +149,10 @@ pub struct Keys(KeySet);
 
 enum KeySet {
     Hmac(Vec<hmac::State>),
+    Secret(Vec<Secret>),
+    Public(Vec<public::Key>),
     Token(Vec<token::Key>),
+    Basic(Vec<basic::Key>),
     None,
 }
 
@@ -151,7 +170,10 @@ impl Rule {
     pub fn new(spec: Spec) -> Result<Self, RuleError> {
         Ok(Self(match spec {
             Spec::Hmac(spec) => Family::Hmac(hmac::Hmac::new(spec)?),
+            Spec::Digest(spec) => Family::Digest(digest::Digest::new(spec)?),
+            Spec::Signature(spec) => Family::Public(public::Public::new(spec)?),
             Spec::Token(spec) => Family::Token(token::Token::new(spec)?),
+            Spec::Basic {} => Family::Basic,
             Spec::None {} => Family::None,
         }))
     }
@@ -162,13 +184,13 @@ impl Rule {
     /// The scheme carries no time, so a window would be without effect.
     pub fn with_tolerance(mut self, tolerance: Duration) -> Result<Self, RuleError> {
         match self.stamp_mut() {
-            Some(stamp) => stamp.tolerance_s = tolerance.as_secs(),
+            Some(stamp) => stamp.tolerance_s = Some(tolerance.as_secs()),
             None => return Err(RuleError::new("tolerance", "has no effect: this scheme carries no timestamp")),
         }
         Ok(self)
     }
 
-    /// Decodes `secrets`, newest first.
+    /// Decodes `secrets`, newest first; public keys where [`Self::wants_public_keys`].
     ///
     /// # Errors
     /// See [`KeyError`].
@@ -178,69 +200,137 @@ impl Rule {
             (Family::None, false) => Err(KeyError::Unused),
             (_, true) => Err(KeyError::Absent),
             (Family::Hmac(rule), _) => rule.keys(secrets).map(|keys| Keys(KeySet::Hmac(keys))),
+            (Family::Digest(_), _) => Ok(Keys(KeySet::Secret(secrets.to_vec()))),
+            (Family::Public(rule), _) => rule.keys(secrets).map(|keys| Keys(KeySet::Public(keys))),
             (Family::Token(rule), _) => Ok(Keys(KeySet::Token(rule.keys(secrets)))),
+            (Family::Basic, _) => basic::keys(secrets).map(|keys| Keys(KeySet::Basic(keys))),
         }
+    }
+
+    /// Whether the keys are public: a source names them in `public_keys`, and has no secrets.
+    pub fn wants_public_keys(&self) -> bool {
+        matches!(self.0, Family::Public(_))
     }
 
     /// The attribute `verification` of what this rule accepts: `hmac-sha256`, `token`, `none`.
     pub fn method(&self) -> &'static str {
         match &self.0 {
             Family::Hmac(rule) => rule.hash.method(),
+            Family::Digest(rule) => rule.method(),
+            Family::Public(rule) => rule.algorithm.method(),
             Family::Token(_) => "token",
+            Family::Basic => "basic",
             Family::None => "none",
         }
     }
 
-    /// Lower-case name of the header that holds the signature or the token; it never leaves the ingress.
+    /// Lower-case name of the header that holds the signature or the token; it never leaves the ingress. `None` where
+    /// it stands elsewhere in the request.
     pub fn signature_header(&self) -> Option<&str> {
         match &self.0 {
-            Family::Hmac(rule) => Some(rule.signature.header()),
-            Family::Token(rule) => Some(rule.token.header()),
-            Family::None => None,
+            Family::Basic => Some(basic::HEADER),
+            _ => self.signature_field()?.header(),
         }
     }
 
     /// Lower-case name of the header that holds the time of signing.
     pub fn timestamp_header(&self) -> Option<&str> {
-        self.stamp().map(|stamp| stamp.field.header())
+        self.stamp()?.field.header()
     }
 
-    /// Replay window, seconds; `None` where the scheme carries no time.
+    /// Replay window, seconds; `None` where the scheme carries no time, or any is believed.
     pub fn tolerance_s(&self) -> Option<u64> {
-        self.stamp().map(|stamp| stamp.tolerance_s)
+        self.stamp()?.tolerance_s
+    }
+
+    /// Whether the scheme carries a time of signing.
+    pub fn is_timed(&self) -> bool {
+        self.stamp().is_some()
     }
 
     /// Whether a changed body is refused.
     pub fn covers_body(&self) -> bool {
-        matches!(&self.0, Family::Hmac(rule) if rule.message.covers_body())
+        self.signed().is_some_and(|signed| signed.message.covers_body())
+    }
+
+    /// Whether a changed form is refused.
+    pub fn covers_form(&self) -> bool {
+        self.signed().is_some_and(|signed| signed.message.covers_form())
     }
 
     /// Lower-case names of the headers that the signature covers.
     pub fn covered_headers(&self) -> Vec<&str> {
-        match &self.0 {
-            Family::Hmac(rule) => rule.message.headers().collect(),
-            Family::Token(_) | Family::None => Vec::new(),
-        }
+        self.signed().map_or_else(Vec::new, |signed| signed.message.headers().collect())
+    }
+
+    /// Names of the query parameters that the signature covers by themselves.
+    pub fn covered_queries(&self) -> Vec<&str> {
+        self.signed().map_or_else(Vec::new, |signed| signed.message.queries().collect())
+    }
+
+    /// JSON Pointers of the scalars that the signature covers by themselves.
+    pub fn covered_pointers(&self) -> Vec<&str> {
+        self.signed().map_or_else(Vec::new, |signed| signed.message.pointers().collect())
+    }
+
+    /// Names of the form fields that the signature covers by themselves.
+    pub fn covered_form_fields(&self) -> Vec<&str> {
+        self.signed().map_or_else(Vec::new, |signed| signed.message.form_fields().collect())
     }
 
     /// Whether the signature covers the URL, so that a source needs `public_url`.
     pub fn needs_url(&self) -> bool {
-        matches!(&self.0, Family::Hmac(rule) if rule.message.needs_url())
+        self.signed().is_some_and(|signed| signed.message.needs_url())
+    }
+
+    /// How secrets are written, where that is not simply text.
+    fn secret_form(&self) -> Option<&SecretForm> {
+        match &self.0 {
+            Family::Hmac(rule) => Some(&rule.secret),
+            _ => None,
+        }
+    }
+
+    fn signature_field(&self) -> Option<&field::Field> {
+        match &self.0 {
+            Family::Token(rule) => Some(&rule.token),
+            _ => self.signed().map(|signed| &signed.signature),
+        }
+    }
+
+    fn signed(&self) -> Option<&signed::Signed> {
+        match &self.0 {
+            Family::Hmac(rule) => Some(&rule.signed),
+            Family::Digest(rule) => Some(&rule.signed),
+            Family::Public(rule) => Some(&rule.signed),
+            Family::Token(_) | Family::Basic | Family::None => None,
+        }
     }
 
     fn stamp(&self) -> Option<&stamp::Stamp> {
-        match &self.0 {
-            Family::Hmac(rule) => rule.timestamp.as_ref(),
-            Family::Token(_) | Family::None => None,
-        }
+        self.signed()?.timestamp.as_ref()
     }
 
     fn stamp_mut(&mut self) -> Option<&mut stamp::Stamp> {
-        match &mut self.0 {
-            Family::Hmac(rule) => rule.timestamp.as_mut(),
-            Family::Token(_) | Family::None => None,
-        }
+        let signed = match &mut self.0 {
+            Family::Hmac(rule) => &mut rule.signed,
+            Family::Digest(rule) => &mut rule.signed,
+            Family::Public(rule) => &mut rule.signed,
+            Family::Token(_) | Family::Basic | Family::None => return None,
+        };
+        signed.timestamp.as_mut()
     }
+}
+
+/// The MAC of `message` under `secret`, the way `rule` decodes its secrets; for challenges.
+///
+/// # Errors
+/// A secret that is not written as its provider writes them.
+pub fn mac(rule: &Rule, secret: &Secret, hash: Hash, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    let plain = SecretForm::default();
+    let keys = rule.secret_form().unwrap_or(&plain).decode(std::slice::from_ref(secret))?;
+    let state = keys.first().and_then(|key| hmac::State::new(hash, key.expose())).ok_or(KeyError::Absent)?;
+    Ok(state.tag(&[message]))
 }
 
 /// Checks that `request` was sent by somebody who holds one of `keys`, about now.
@@ -252,7 +342,10 @@ impl Rule {
 pub fn check(rule: &Rule, keys: &Keys, request: &Request, now_s: i64) -> Result<Verified, Refusal> {
     let key = match (&rule.0, &keys.0) {
         (Family::Hmac(rule), KeySet::Hmac(keys)) => Some(rule.check(keys, request, now_s)?),
+        (Family::Digest(rule), KeySet::Secret(keys)) => Some(rule.check(keys, request, now_s)?),
+        (Family::Public(rule), KeySet::Public(keys)) => Some(rule.check(keys, request, now_s)?),
         (Family::Token(rule), KeySet::Token(keys)) => Some(rule.check(keys, request)?),
+        (Family::Basic, KeySet::Basic(keys)) => Some(basic::check(keys, request)?),
         (Family::None, KeySet::None) => None,
         _ => return Err(Refusal::Mismatch),
     };
@@ -260,62 +353,4 @@ pub fn check(rule: &Rule, keys: &Keys, request: &Request, now_s: i64) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(text: &str) -> Result<Spec, String> {
-        toml::from_str(text).map_err(|e| e.to_string())
-    }
-
-    fn secret() -> Secret {
-        Secret::new(b"s".to_vec()).unwrap()
-    }
-
-    const TOKEN: &str = "kind = 'token'\ntoken = { header = 'x-token' }";
-
-    #[test]
-    fn unknown_keys_and_kinds_are_refused() {
-        assert!(spec(TOKEN).is_ok());
-        assert!(spec(&format!("{TOKEN}\nhash = 'sha256'")).unwrap_err().contains("hash"));
-        assert!(spec("kind = 'none'\nhash = 'sha256'").unwrap_err().contains("hash"));
-        assert!(spec("kind = 'hmac'\nencoding = 'hex'\nmessage = ''").unwrap_err().contains("signature"));
-        assert!(spec("kind = 'md5'").is_err());
-    }
-
-    #[test]
-    fn no_secret_and_a_needless_secret_are_both_mistakes() {
-        let rule = |text| Rule::new(spec(text).unwrap()).unwrap();
-        assert_eq!(rule(TOKEN).keys(&[]).unwrap_err(), KeyError::Absent);
-        assert_eq!(rule("kind = 'none'").keys(&[secret()]).unwrap_err(), KeyError::Unused);
-    }
-
-    #[test]
-    fn a_rule_that_checks_nothing_says_so() {
-        let rule = Rule::new(Spec::None {}).unwrap();
-        let keys = rule.keys(&[]).unwrap();
-        let verified = check(&rule, &keys, &Draft::default().request(), 0).unwrap();
-        assert_eq!((verified.method(), verified.key()), ("none", None));
-    }
-
-    #[test]
-    fn keys_of_another_rule_open_nothing() {
-        let none = Rule::new(Spec::None {}).unwrap().keys(&[]).unwrap();
-        let token = Rule::new(spec(TOKEN).unwrap()).unwrap();
-        let mut draft = Draft::default();
-        draft.set_header("x-token", "s");
-        assert_eq!(check(&token, &none, &draft.request(), 0), Err(Refusal::Mismatch));
-        assert_eq!(sign(&token, &none, &mut draft, 0), Err(SignError::WrongKeys));
-    }
-
-    #[test]
-    fn a_window_without_a_timestamp_is_a_mistake() {
-        let token = Rule::new(spec(TOKEN).unwrap()).unwrap();
-        assert_eq!(token.with_tolerance(Duration::from_secs(1)).unwrap_err().key, "tolerance");
-    }
-
-    #[test]
-    fn keys_are_never_printed() {
-        let keys = Rule::new(spec(TOKEN).unwrap()).unwrap().keys(&[secret()]).unwrap();
-        assert_eq!(format!("{keys:?}"), "Keys([redacted])");
-    }
-}
+mod tests;

@@ -36,6 +36,7 @@ macro_rules! contract {
             $module, $harness:
             everything_arrives_as_it_was,
             batches_follow_each_other,
+            what_is_published_again_arrives_again_and_moves_no_cursor,
             a_broker_that_is_down_is_an_error_at_connect,
             nothing_delivered_is_missing_after_a_crash_of_the_broker,
             a_broker_that_answers_nothing_holds_no_call_longer_than_promised,

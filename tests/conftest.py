@@ -41,8 +41,7 @@ def senders(oracles):
     return Senders(oracles)
 
 
-def _broker(make):
-    broker = make
+def _running(broker):
     try:
         broker.start()
         yield broker
@@ -52,17 +51,17 @@ def _broker(make):
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory):
-    yield from _broker(Redis(tmp_path_factory.mktemp("redis")))
+    yield from _running(Redis(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory):
-    yield from _broker(Rabbit(tmp_path_factory.mktemp("rabbit")))
+    yield from _running(Rabbit(tmp_path_factory.mktemp("rabbit")))
 
 
 @pytest.fixture(scope="session")
 def sqs(tmp_path_factory):
-    yield from _broker(Sqs(tmp_path_factory.mktemp("sqs")))
+    yield from _running(Sqs(tmp_path_factory.mktemp("sqs")))
 
 
 @pytest.fixture

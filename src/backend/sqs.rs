@@ -93,6 +93,7 @@ impl Sqs {
             settings: self.settings.clone(),
             dedup: self.dedup.clone(),
             max_message: CALL_BYTES,
+            again: false,
         };
         match queue.attributes().await {
             Ok(attributes) => queue.notice(&attributes),
@@ -105,7 +106,7 @@ impl Sqs {
 
     async fn inspect(&self) -> Result<Vec<String>, Failure> {
         let (settings, dedup) = (self.settings.clone(), self.dedup.clone());
-        let queue = Queue { client: self.client().await, settings, dedup, max_message: CALL_BYTES };
+        let queue = Queue { client: self.client().await, settings, dedup, max_message: CALL_BYTES, again: false };
         let attributes = queue.attributes().await.map_err(|told| told.failure())?;
         Ok(risks(|name| attributes.get(&name).cloned()))
     }
@@ -160,6 +161,8 @@ struct Queue {
     dedup: Arc<Mutex<Dedup>>,
     /// Largest message that the queue takes, in bytes.
     max_message: usize,
+    /// What is sent is wanted again: under its own id a FIFO queue would throw it away as a copy.
+    again: bool,
 }
 
 /// Entries of one call, each with its index in the batch.
@@ -172,6 +175,18 @@ impl Session for Queue {
     }
 
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.again = false;
+        self.send_all(batch).await
+    }
+
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.again = true;
+        self.send_all(batch).await
+    }
+}
+
+impl Queue {
+    async fn send_all(&mut self, batch: &[Stored]) -> Vec<Outcome> {
         if batch.iter().any(|stored| message::least_bytes(stored) > self.max_message) {
             // The queue's limit may have been raised since; without an answer the known one stands.
             if let Ok(attributes) = self.attributes().await {
@@ -286,9 +301,10 @@ impl Queue {
             .set_message_attributes(Some(attributes));
         if self.settings.fifo() {
             let mut dedup = self.dedup.lock().unwrap_or_else(PoisonError::into_inner);
-            entry = entry
-                .message_group_id(ids::group(&stored.envelope))
-                .message_deduplication_id(dedup.id(&stored.envelope, Instant::now()));
+            entry = entry.message_group_id(ids::group(&stored.envelope)).message_deduplication_id(match self.again {
+                true => dedup.fresh(&stored.envelope, Instant::now()),
+                false => dedup.id(&stored.envelope, Instant::now()),
+            });
         }
         let entry = entry.build().map_err(|error| Failure::new(Reason::Invalid, error.to_string()))?;
         Ok((entry, bytes))

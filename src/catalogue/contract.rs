@@ -40,6 +40,12 @@ pub struct Contract {
     /// How long after the event it still tries; zero: it never tries again. `None`: it does not say.
     #[serde(default, deserialize_with = "units::optional_duration")]
     pub retry_horizon: Option<Duration>,
+    /// Whether nobody has seen this contract at work: the facts are few and from second hand.
+    #[serde(default)]
+    pub experimental: bool,
+    /// What else a source may set in `options`, and what that is for.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// Keys whose facts come from memory rather than from the sender's page or library.
     #[serde(default)]
     pub recalled: Vec<String>,
@@ -91,7 +97,8 @@ pub struct HandshakeSpec {
     pub reply: ReplySpec,
 }
 
-/// Conditions of a handshake; all of those given must hold.
+/// Conditions of a handshake; all of those given must hold. A value is the text itself, `*` for any, or
+/// `{option:NAME}` for what the source sets: without that the condition does not hold.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
@@ -103,6 +110,10 @@ pub struct When {
     pub query: BTreeMap<String, String>,
     /// Header, and its value.
     pub header: BTreeMap<String, String>,
+    /// Form field, and its value.
+    pub form: BTreeMap<String, String>,
+    /// Places that must hold nothing, e.g. `header:x-signature`.
+    pub without: Vec<String>,
 }
 
 /// The answer to a handshake.
@@ -113,7 +124,12 @@ pub struct ReplySpec {
     pub status: u16,
     /// `text/plain` or `application/json`: no type that a browser would run.
     pub content_type: String,
-    /// The body; `{body:/pointer}`, `{query:NAME}` and `{header:NAME}` stand for values of the request.
+    /// Headers beside it, written like the body.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body; `{body:/pointer}`, `{query:NAME}`, `{header:NAME}` and `{form:NAME}` stand for values of the request,
+    /// `{option:NAME}` for what the source sets, `{hmac:HASH:ENCODING:PLACE}` for the MAC of a value of the request
+    /// under the newest secret.
     pub body: String,
 }
 
@@ -140,8 +156,14 @@ impl Default for Sample {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Secret as the sender shows it to the operator.
+    /// Secret or public key as the sender shows it to the operator.
     pub secret: String,
+    /// What the source sets in `options`.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// Whether the request bears no proof, as some challenges do not.
+    #[serde(default)]
+    pub unsigned: bool,
     /// Time of receipt, Unix seconds.
     pub now: i64,
     /// The method.
@@ -179,6 +201,8 @@ pub struct Expect {
     pub subject: Option<String>,
     /// Body of the answer, where the request is a handshake.
     pub reply: Option<String>,
+    /// Headers of that answer.
+    pub reply_headers: BTreeMap<String, String>,
 }
 
 impl Contract {
@@ -194,6 +218,8 @@ impl Contract {
             busy_status: unavailable(),
             timeout: None,
             retry_horizon: None,
+            experimental: false,
+            options: BTreeMap::new(),
             recalled: Vec::new(),
             verify,
             event,
@@ -204,7 +230,7 @@ impl Contract {
     }
 
     pub(super) fn validate(&self) -> Result<(), ContractError> {
-        let known = ["GET", "HEAD", "POST", "PUT"];
+        let known = ["GET", "HEAD", "OPTIONS", "POST", "PUT"];
         if self.methods.is_empty() || !self.methods.iter().all(|method| known.contains(&method.as_str())) {
             return Err(ContractError::key("methods", format!("is not a list of some of {}", known.join(", "))));
         }

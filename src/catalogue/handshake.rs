@@ -1,21 +1,36 @@
 //! Challenges: requests by which a sender makes sure of its receiver, answered and never ferried.
 
+use std::collections::BTreeMap;
+
+use subtle::ConstantTimeEq as _;
+
 use super::contract::HandshakeSpec;
 use super::read::{Compiler, Place, Reader};
 use super::value::Value;
 use super::{ContractError, Provider};
-use crate::event::Request;
 use crate::event::json::Pointers;
+use crate::event::{Request, Secret};
+use crate::verify::{self, Encoding, Hash, Rule};
 
 /// The answer to a challenge.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
     /// Fixed by the contract, never by the request.
     pub content_type: &'static str,
+    /// Further headers: names fixed by the contract, values fit for a header.
+    pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+}
+
+/// What a source adds to its provider: the answers to some challenges need it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Own {
+    /// Newest first.
+    pub(super) secrets: Vec<Secret>,
+    pub(super) options: BTreeMap<String, String>,
 }
 
 /// A compiled [`HandshakeSpec`].
@@ -23,76 +38,140 @@ pub struct Reply {
 pub(super) struct Handshake {
     signed: bool,
     method: Option<String>,
-    conditions: Vec<(Place, String)>,
+    conditions: Vec<(Place, Wanted)>,
+    without: Vec<Place>,
     status: u16,
     content_type: &'static str,
+    headers: Vec<(String, Vec<Part>)>,
     body: Vec<Part>,
     pointers: Pointers,
+}
+
+#[derive(Debug, Clone)]
+enum Wanted {
+    Any,
+    Text(String),
+    Option(String),
 }
 
 #[derive(Debug, Clone)]
 enum Part {
     Literal(String),
     Insert(Place),
+    Option(String),
+    Mac(Hash, Encoding, Place),
 }
 
 /// Reflected text in these types is text for every client; in HTML it would be markup.
 const CONTENT_TYPES: [&str; 2] = ["text/plain", "application/json"];
 
 impl Handshake {
-    pub(super) fn new(spec: &HandshakeSpec) -> Result<Self, ContractError> {
+    pub(super) fn new(spec: &HandshakeSpec, options: &BTreeMap<String, String>) -> Result<Self, ContractError> {
         let content_type = CONTENT_TYPES.into_iter().find(|known| *known == spec.reply.content_type);
         let content_type = content_type.ok_or_else(|| {
             ContractError::key("handshake.reply.content_type", format!("is none of {}", CONTENT_TYPES.join(", ")))
         })?;
-        if !(200..300).contains(&spec.reply.status) {
-            return Err(ContractError::key("handshake.reply.status", "is not between 200 and 299"));
+        // 404 is what Fitbit and WebSub want for what we never asked for.
+        if !(200..300).contains(&spec.reply.status) && spec.reply.status != 404 {
+            return Err(ContractError::key("handshake.reply.status", "is neither between 200 and 299 nor 404"));
         }
         let mut compiler = Compiler::default();
         let mut conditions = Vec::new();
-        for (scheme, wanted) in [("header", &spec.when.header), ("query", &spec.when.query), ("body", &spec.when.body)]
-        {
+        let when = &spec.when;
+        let all = [("header", &when.header), ("query", &when.query), ("body", &when.body), ("form", &when.form)];
+        for (scheme, wanted) in all {
             for (name, expected) in wanted {
-                conditions
-                    .push((place(&mut compiler, &format!("{scheme}:{name}"), "handshake.when")?, expected.clone()));
+                let place = place(&mut compiler, &format!("{scheme}:{name}"), "handshake.when")?;
+                let option = expected.strip_prefix("{option:").and_then(|name| name.strip_suffix('}'));
+                let expected = match option {
+                    Some(name) => Wanted::Option(declared(name, options, "handshake.when")?),
+                    None if expected == "*" => Wanted::Any,
+                    None => Wanted::Text(expected.clone()),
+                };
+                conditions.push((place, expected));
             }
         }
-        if conditions.is_empty() && spec.when.method.is_none() {
+        if conditions.is_empty() && when.method.as_deref().is_none_or(|method| method == "POST") {
             return Err(ContractError::key("handshake.when", "has no condition, so no event would get through"));
         }
-        let body = parts(&mut compiler, &spec.reply.body)?;
+        let without = when.without.iter().map(|text| place(&mut compiler, text, "handshake.when"));
+        let without = without.collect::<Result<_, _>>()?;
+        let body = parts(&mut compiler, &spec.reply.body, options)?;
+        let mut headers = Vec::new();
+        for (name, text) in &spec.reply.headers {
+            headers.push((name.clone(), parts(&mut compiler, text, options)?));
+        }
         Ok(Self {
             signed: spec.signed,
-            method: spec.when.method.clone(),
+            method: when.method.clone(),
             conditions,
+            without,
             status: spec.reply.status,
             content_type,
+            headers,
             body,
             pointers: compiler.finish()?,
         })
     }
 
-    fn answer(&self, request: &Request) -> Option<Reply> {
+    fn answer(&self, request: &Request, rule: &Rule, own: &Own) -> Option<Reply> {
         if self.method.as_ref().is_some_and(|method| method != request.method) {
             return None;
         }
         let reader = Reader::new(request, request.body, &self.pointers);
-        let holds = |(place, expected): &(Place, String)| reader.read(place).as_deref() == Some(expected.as_str());
+        if self.without.iter().any(|place| reader.read(place).is_some()) {
+            return None;
+        }
+        // A token that the source set is compared in constant time, like every secret.
+        let holds = |(place, wanted): &(Place, Wanted)| match (reader.read(place), wanted) {
+            (Some(_), Wanted::Any) => true,
+            (Some(found), Wanted::Text(text)) => found == text.as_str(),
+            (Some(found), Wanted::Option(name)) => {
+                own.options.get(name).is_some_and(|set| bool::from(set.as_bytes().ct_eq(found.as_bytes())))
+            }
+            (None, _) => false,
+        };
         if !self.conditions.iter().all(holds) {
             return None;
         }
-        let mut body = String::new();
-        for part in &self.body {
-            match part {
-                Part::Literal(text) => body.push_str(text),
-                Part::Insert(place) if self.content_type == "application/json" => {
-                    let quoted = serde_json::Value::from(reader.read(place)?.as_ref()).to_string();
-                    body.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+        let write = |parts: &[Part]| {
+            let mut text = String::new();
+            for part in parts {
+                let value = match part {
+                    Part::Literal(literal) => {
+                        text.push_str(literal);
+                        continue;
+                    }
+                    Part::Insert(place) => reader.read(place)?.into_owned(),
+                    Part::Option(name) => own.options.get(name)?.clone(),
+                    Part::Mac(hash, encoding, place) => {
+                        let text = reader.read(place)?;
+                        if !is_token(&text) {
+                            return None;
+                        }
+                        let tag = verify::mac(rule, own.secrets.first()?, *hash, text.as_bytes());
+                        encoding.encode(&tag.ok()?)
+                    }
+                };
+                if self.content_type == "application/json" {
+                    let quoted = serde_json::Value::from(value).to_string();
+                    text.push_str(quoted.strip_prefix('"')?.strip_suffix('"')?);
+                } else {
+                    text.push_str(&value);
                 }
-                Part::Insert(place) => body.push_str(&reader.read(place)?),
             }
+            Some(text)
+        };
+        let mut headers = Vec::new();
+        for (name, parts) in &self.headers {
+            let value = write(parts)?;
+            // What a header cannot hold is no challenge of an honest sender.
+            if value.is_empty() || value.len() > 1024 || value.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
+                return None;
+            }
+            headers.push((name.clone(), value));
         }
-        Some(Reply { status: self.status, content_type: self.content_type, body })
+        Some(Reply { status: self.status, content_type: self.content_type, headers, body: write(&self.body)? })
     }
 }
 
@@ -101,8 +180,16 @@ impl Provider {
     ///
     /// `request.body` is read; where the body is content-encoded, give the request with the decoded one.
     pub fn handshake(&self, request: &Request, verified: bool) -> Option<Reply> {
-        self.handshakes.iter().filter(|handshake| verified || !handshake.signed).find_map(|h| h.answer(request))
+        let open = self.handshakes.iter().filter(|handshake| verified || !handshake.signed);
+        open.into_iter().find_map(|handshake| handshake.answer(request, &self.rule, &self.own))
     }
+}
+
+/// Whether a challenge may be signed. No body of an event is of these characters only: else whoever asks would get
+/// events of his own signed.
+fn is_token(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
+    (1..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place, ContractError> {
@@ -110,96 +197,61 @@ fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place
     compiler.place(&value)
 }
 
-/// Splits a reply at `{body:…}`, `{query:…}`, `{header:…}` and `{form:…}`; other braces are text, as in JSON.
-fn parts(compiler: &mut Compiler, mut text: &str) -> Result<Vec<Part>, ContractError> {
+fn declared(name: &str, options: &BTreeMap<String, String>, key: &'static str) -> Result<String, ContractError> {
+    let known = options.contains_key(name);
+    known.then(|| name.to_owned()).ok_or_else(|| ContractError::key(key, format!("names the unknown option `{name}`")))
+}
+
+/// Splits a reply at its placeholders; other braces are text, as in JSON.
+fn parts(
+    compiler: &mut Compiler,
+    mut text: &str,
+    options: &BTreeMap<String, String>,
+) -> Result<Vec<Part>, ContractError> {
+    const KEY: &str = "handshake.reply";
     let mut parts = Vec::new();
     let mut literal = String::new();
     while let Some((before, from)) = text.split_once('{') {
         literal.push_str(before);
-        let insert = ["body:", "query:", "header:", "form:"].iter().any(|scheme| from.starts_with(scheme));
-        match from.split_once('}').filter(|_| insert) {
-            Some((name, after)) => {
-                parts.push(Part::Literal(std::mem::take(&mut literal)));
-                parts.push(Part::Insert(place(compiler, name, "handshake.reply.body")?));
-                text = after;
-            }
-            None => {
+        let (name, after) = from.split_once('}').unwrap_or((from, ""));
+        let part = match name.split_once(':') {
+            Some(("body" | "query" | "header" | "form", _)) => Part::Insert(place(compiler, name, KEY)?),
+            Some(("option", name)) => Part::Option(declared(name, options, KEY)?),
+            Some(("hmac", rest)) => mac(compiler, rest)?,
+            _ => {
                 literal.push('{');
                 text = from;
+                continue;
             }
-        }
+        };
+        parts.push(Part::Literal(std::mem::take(&mut literal)));
+        parts.push(part);
+        text = after;
     }
     literal.push_str(text);
     parts.push(Part::Literal(literal));
     Ok(parts)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::Contract;
-    use crate::verify::Draft;
-
-    fn provider(handshake: &str) -> Result<Provider, ContractError> {
-        let text = format!("title = 'X'\nverify = {{ kind = 'none' }}\n[[handshake]]\n{handshake}");
-        Provider::new("x", toml::from_str::<Contract>(&text).unwrap())
-    }
-
-    fn request(method: &str, query: &str, body: &str) -> Draft {
-        Draft { method: method.to_owned(), query: query.to_owned(), body: body.into(), ..Draft::default() }
-    }
-
-    const SIGNED: &str = "when = { body = { '/type' = 'check' } }\nsigned = true\n\
-        reply = { status = 200, content_type = 'application/json', body = '{\"challenge\":\"{body:/token}\"}' }";
-
-    #[test]
-    fn a_signed_challenge_is_answered_only_once_it_is_proven() {
-        let (provider, draft) = (provider(SIGNED).unwrap(), request("POST", "", r#"{"type":"check","token":"t"}"#));
-        assert_eq!(provider.handshake(&draft.request(), false), None);
-        let reply = provider.handshake(&draft.request(), true).unwrap();
-        assert_eq!(
-            (reply.status, reply.content_type, reply.body.as_str()),
-            (200, "application/json", r#"{"challenge":"t"}"#)
-        );
-    }
-
-    #[test]
-    fn a_challenge_cannot_break_out_of_the_json_it_stands_in() {
-        let draft = request("POST", "", r#"{"type":"check","token":"\",\"admin\":\"1"}"#);
-        let reply = provider(SIGNED).unwrap().handshake(&draft.request(), true).unwrap();
-        assert_eq!(reply.body, r#"{"challenge":"\",\"admin\":\"1"}"#);
-    }
-
-    #[test]
-    fn an_event_is_no_challenge() {
-        let provider = provider(SIGNED).unwrap();
-        for body in [r#"{"type":"paid","token":"t"}"#, r#"{"type":"check"}"#, "type=check", ""] {
-            assert_eq!(provider.handshake(&request("POST", "", body).request(), true), None, "{body}");
-        }
-    }
-
-    #[test]
-    fn conditions_on_method_and_query_must_all_hold() {
-        let provider = provider(
-            "when = { method = 'GET', query = { 'hub.mode' = 'subscribe' } }\nsigned = false\n\
-             reply = { status = 200, content_type = 'text/plain', body = '{query:hub.challenge}' }",
-        )
-        .unwrap();
-        let answer = |method, query| provider.handshake(&request(method, query, "").request(), false).map(|r| r.body);
-        assert_eq!(answer("GET", "hub.mode=subscribe&hub.challenge=a%2Bb").as_deref(), Some("a+b"));
-        assert_eq!(answer("POST", "hub.mode=subscribe&hub.challenge=a"), None);
-        assert_eq!(answer("GET", "hub.mode=unsubscribe&hub.challenge=a"), None);
-        assert_eq!(answer("GET", "hub.mode=subscribe"), None);
-    }
-
-    #[test]
-    fn a_reply_is_never_markup_and_a_handshake_never_swallows_every_event() {
-        let reply = |when: &str, content_type: &str| {
-            let reply = format!("{{ status = 200, content_type = '{content_type}', body = '' }}");
-            provider(&format!("when = {when}\nsigned = true\nreply = {reply}"))
-        };
-        assert!(reply("{ method = 'GET' }", "text/plain").is_ok());
-        assert!(reply("{ method = 'GET' }", "text/html").is_err());
-        assert!(reply("{}", "text/plain").is_err());
-    }
+/// Reads `sha256:hex:body:/pointer`.
+fn mac(compiler: &mut Compiler, text: &str) -> Result<Part, ContractError> {
+    const KEY: &str = "handshake.reply";
+    let bad = || ContractError::key(KEY, format!("holds `{{hmac:{text}}}`, which is not hmac:HASH:ENCODING:PLACE"));
+    let (hash, rest) = text.split_once(':').ok_or_else(bad)?;
+    let (encoding, value) = rest.split_once(':').ok_or_else(bad)?;
+    let hash = match hash {
+        "sha1" => Hash::Sha1,
+        "sha256" => Hash::Sha256,
+        "sha512" => Hash::Sha512,
+        _ => return Err(bad()),
+    };
+    let encoding = match encoding {
+        "hex" => Encoding::Hex,
+        "base64" => Encoding::Base64,
+        _ => return Err(bad()),
+    };
+    Ok(Part::Mac(hash, encoding, place(compiler, value, KEY)?))
 }
+
+#[cfg(test)]
+mod tests;

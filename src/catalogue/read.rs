@@ -5,8 +5,8 @@ use std::cell::OnceCell;
 
 use super::ContractError;
 use super::value::Value;
-use crate::event::Request;
 use crate::event::json::{Picked, Pointers};
+use crate::event::{Request, form};
 
 /// A [`Value`], compiled.
 #[derive(Debug, Clone)]
@@ -16,6 +16,9 @@ pub(super) enum Place {
     /// Number of the pointer in the set.
     Body(usize),
     Form(String, Option<Pointers>),
+    Text(String),
+    If(String, Box<Place>),
+    Joined(Vec<Place>),
 }
 
 /// Compiles values and gathers their pointers into one set.
@@ -25,6 +28,9 @@ pub(super) struct Compiler(Vec<String>);
 impl Compiler {
     pub(super) fn place(&mut self, value: &Value) -> Result<Place, ContractError> {
         Ok(match value {
+            Value::Text(text) => Place::Text(text.clone()),
+            Value::If(text, place) => Place::If(text.clone(), Box::new(self.place(place)?)),
+            Value::Joined(values) => Place::Joined(self.places(values)?),
             Value::Header(name) => Place::Header(name.clone()),
             Value::Query(name) => Place::Query(name.clone()),
             Value::Body(pointer) => {
@@ -73,6 +79,12 @@ impl<'a> Reader<'a> {
     /// The value at `place`; `None` if it is absent, stands twice or is not text.
     pub(super) fn read(&self, place: &Place) -> Option<Cow<'_, str>> {
         match place {
+            Place::Text(text) => Some(Cow::Owned(text.clone())),
+            Place::If(text, place) => self.read(place).map(|_| Cow::Owned(text.clone())),
+            Place::Joined(places) => {
+                let all: Option<Vec<_>> = places.iter().map(|place| self.read(place)).collect();
+                Some(Cow::Owned(all?.concat()))
+            }
             Place::Body(n) => self.json()?.get(*n).map(Cow::Borrowed),
             Place::Header(name) => {
                 let value = self.request.headers.nth(name, 0)?;
@@ -85,8 +97,7 @@ impl<'a> Reader<'a> {
                 values.next().filter(|_| values.next().is_none())
             }
             Place::Form(name, inside) => {
-                let mut values = self.form().iter().filter_map(|(key, value)| (key == name).then_some(value));
-                let value = values.next().filter(|_| values.next().is_none())?;
+                let value = form::only(self.form(), name)?;
                 match inside {
                     None => Some(Cow::Borrowed(value)),
                     Some(inside) => inside.read(value.as_bytes()).ok()?.get(0).map(|v| Cow::Owned(v.to_owned())),
@@ -100,14 +111,7 @@ impl<'a> Reader<'a> {
     }
 
     fn form(&self) -> &[(Cow<'a, str>, Cow<'a, str>)] {
-        self.form.get_or_init(|| {
-            let media_type = self.request.headers.nth("content-type", 0).unwrap_or_default();
-            let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-            if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-                url::form_urlencoded::parse(self.body).collect()
-            } else {
-                Vec::new()
-            }
-        })
+        let media_type = || self.request.headers.nth("content-type", 0).unwrap_or_default();
+        self.form.get_or_init(|| form::fields(media_type(), self.body))
     }
 }

@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::value::Value;
 use super::{ContractError, Provider};
+use crate::event::json::set;
 use crate::verify::Draft;
 
 impl Provider {
@@ -17,80 +18,110 @@ impl Provider {
     /// - `now_s`: time of the event, Unix seconds.
     ///
     /// # Errors
-    /// The contract's `sample.body` is not JSON.
+    /// The contract's `sample.body` is not JSON, and its headers name no other media type.
     pub fn sample(&self, id: &str, kind: Option<&str>, now_s: i64) -> Result<Draft, ContractError> {
         let sample = &self.contract.sample;
-        let mut body: Json =
-            serde_json::from_str(&sample.body).map_err(|_| ContractError::key("sample.body", "is not JSON"))?;
         let methods = &self.contract.methods;
         let method = methods.iter().find(|method| *method == "POST").or(methods.first()).cloned().unwrap_or_default();
         let mut draft = Draft { method, path: "/".to_owned(), ..Draft::default() };
         draft.set_header("content-type", "application/json");
         sample.headers.iter().for_each(|(name, value)| draft.set_header(name, value));
+        draft.body = if media_type(&draft).contains("json") && !sample.body.trim().is_empty() {
+            let body: Json =
+                serde_json::from_str(&sample.body).map_err(|_| ContractError::key("sample.body", "is not JSON"))?;
+            body.to_string().into_bytes()
+        } else {
+            sample.body.clone().into_bytes()
+        };
         let event = &self.contract.event;
-        put(&mut draft, &mut body, event.id.first(), id);
-        put(&mut draft, &mut body, event.kind.first(), kind.unwrap_or(&sample.kind));
-        put_time(&mut draft, &mut body, event.time.first(), now_s);
+        put(&mut draft, event.id.first(), id);
+        if kind.is_some() || !sample.kind.is_empty() {
+            put(&mut draft, event.kind.first(), kind.unwrap_or(&sample.kind));
+        }
+        put_time(&mut draft, event.time.first(), now_s);
         for name in self.rule.covered_headers() {
             let present = draft.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
             if !present && self.rule.timestamp_header() != Some(name) {
                 draft.set_header(name, id);
             }
         }
-        draft.body = body.to_string().into_bytes();
         Ok(draft)
     }
 }
 
-fn put(draft: &mut Draft, body: &mut Json, place: Option<&Value>, text: &str) {
+fn media_type(draft: &Draft) -> String {
+    let value = draft.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+    value.map(|(_, value)| value.to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn put(draft: &mut Draft, place: Option<&Value>, text: &str) {
     match place {
         Some(Value::Header(name)) => draft.set_header(name, text),
-        Some(Value::Query(name)) => {
-            let parameter = url::form_urlencoded::Serializer::new(String::new()).append_pair(name, text).finish();
-            let join = if draft.query.is_empty() { "" } else { "&" };
-            draft.query = format!("{}{join}{parameter}", draft.query);
-        }
-        Some(Value::Body(pointer)) => {
-            let number = body.pointer(pointer).is_some_and(Json::is_number);
-            let number = text.parse::<u64>().ok().filter(|_| number);
-            put_json(body, pointer, number.map_or_else(|| Json::from(text), Json::from));
-        }
-        // A sample is JSON; senders of forms that name their events there are given their body by hand.
-        Some(Value::Form { .. }) | None => {}
+        Some(Value::Query(name)) => draft.edit_query(name, |_| Some(text.to_owned())),
+        Some(Value::Body(pointer)) => edit_json(&mut draft.body, pointer, |old| scalar(old, text)),
+        Some(Value::Form { field, pointer: None }) => draft.edit_form(field, |_| Some(text.to_owned())),
+        Some(Value::Form { field, pointer: Some(pointer) }) => draft.edit_form(field, |old| {
+            let mut inner = old.unwrap_or_default().into_bytes();
+            edit_json(&mut inner, pointer, |old| scalar(old, text));
+            String::from_utf8(inner).ok()
+        }),
+        Some(Value::Joined(values)) => put_joined(draft, values, text),
+        Some(Value::Text(_) | Value::If(..)) | None => {}
     }
 }
 
-fn put_time(draft: &mut Draft, body: &mut Json, place: Option<&Value>, now_s: i64) {
+/// Cuts `text` at the literals; where it has them not, the last place takes all that is left.
+fn put_joined(draft: &mut Draft, values: &[Value], mut text: &str) {
+    let places = values.iter().filter(|value| !matches!(value, Value::Text(_))).count();
+    let mut seen = 0;
+    for (n, value) in values.iter().enumerate() {
+        match value {
+            Value::Text(literal) => text = text.strip_prefix(literal.as_str()).unwrap_or(text),
+            place => {
+                seen += 1;
+                let end = match values.get(n + 1) {
+                    Some(Value::Text(literal)) if seen < places => text.find(literal.as_str()),
+                    _ => None,
+                };
+                let (own, rest) = text.split_at(end.unwrap_or(text.len()));
+                // Where nothing is left, the sample's own value stays.
+                if !own.is_empty() {
+                    put(draft, Some(place), own);
+                }
+                text = rest;
+            }
+        }
+    }
+}
+
+/// `text` as the number that stood there, where it is one.
+fn scalar(old: Option<&Json>, text: &str) -> Json {
+    let number = text.parse::<u64>().ok().filter(|_| old.is_some_and(Json::is_number));
+    number.map_or_else(|| Json::from(text), Json::from)
+}
+
+fn edit_json(body: &mut Vec<u8>, pointer: &str, new: impl FnOnce(Option<&Json>) -> Json) {
+    if let Ok(mut json) = serde_json::from_slice::<Json>(body) {
+        let value = new(json.pointer(pointer));
+        set(&mut json, pointer, value);
+        *body = json.to_string().into_bytes();
+    }
+}
+
+fn put_time(draft: &mut Draft, place: Option<&Value>, now_s: i64) {
     let text = OffsetDateTime::from_unix_timestamp(now_s).ok().and_then(|at| at.format(&Rfc3339).ok());
     match (place, text) {
-        (Some(Value::Header(name)), Some(text)) => draft.set_header(name, text),
-        (Some(Value::Body(pointer)), text) => {
-            let now = match body.pointer(pointer) {
-                Some(Json::Number(n)) if n.as_i64().is_some_and(|n| n >= 100_000_000_000) => {
-                    Json::from(now_s.saturating_mul(1000))
-                }
-                Some(Json::Number(_)) => Json::from(now_s),
-                _ => text.map_or(Json::Null, Json::from),
-            };
-            put_json(body, pointer, now);
-        }
+        (Some(Value::Body(pointer)), text) => edit_json(&mut draft.body, pointer, |old| match old {
+            Some(Json::Number(n)) if n.as_f64().is_some_and(|n| n >= 100_000_000_000.0) => {
+                Json::from(now_s.saturating_mul(1000))
+            }
+            Some(Json::Number(_)) => Json::from(now_s),
+            Some(Json::String(text)) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
+                Json::from(if text.len() > 11 { now_s.saturating_mul(1000) } else { now_s }.to_string())
+            }
+            _ => text.map_or(Json::Null, Json::from),
+        }),
+        (Some(place), Some(text)) => put(draft, Some(place), &text),
         _ => {}
     }
-}
-
-/// Sets a member, making the objects on the way; a way that leads through a scalar is left alone.
-fn put_json(body: &mut Json, pointer: &str, value: Json) {
-    let mut at = body;
-    for token in pointer.split('/').skip(1) {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        at = match at {
-            Json::Array(items) => match token.parse::<usize>().ok().and_then(|n| items.get_mut(n)) {
-                Some(item) => item,
-                None => return,
-            },
-            Json::Object(members) => members.entry(token).or_insert_with(|| Json::Object(Default::default())),
-            _ => return,
-        };
-    }
-    *at = value;
 }

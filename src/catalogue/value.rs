@@ -4,10 +4,17 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::event::json::Pointers;
 
-/// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, or `"form:FIELD:/pointer"` for JSON
-/// inside a form field.
+/// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, `"form:FIELD:/pointer"` for JSON inside a form
+/// field, `"text:push"` for what is always the same, `"push if body:/ref"` for what is so where a place holds
+/// something, or several as in `"{body:/object}.{body:/action}"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
+    /// The same text always.
+    Text(String),
+    /// The text, where the place holds a scalar.
+    If(String, Box<Value>),
+    /// Several places and the text between them; absent where one of them is.
+    Joined(Vec<Value>),
     /// A request header; lower case.
     Header(String),
     /// A scalar of the JSON body, by JSON Pointer.
@@ -30,8 +37,15 @@ impl Value {
     /// [`BadValue`], also for a pointer that is none.
     pub fn parse(text: &str) -> Result<Self, BadValue> {
         let bad = || BadValue(text.to_owned());
+        if text.contains('{') {
+            return Self::joined(text).ok_or_else(bad);
+        }
+        if let Some((name, place)) = text.split_once(" if ") {
+            return Ok(Self::If(name.to_owned(), Box::new(Self::parse(place)?)));
+        }
         let value = match text.split_once(':').ok_or_else(bad)? {
             (_, "") => return Err(bad()),
+            ("text", text) => Self::Text(text.to_owned()),
             ("header", name) => Self::Header(name.to_ascii_lowercase()),
             ("body", pointer) => Self::Body(pointer.to_owned()),
             ("query", name) => Self::Query(name.to_owned()),
@@ -46,6 +60,22 @@ impl Value {
         }
         Ok(value)
     }
+
+    fn joined(mut text: &str) -> Option<Self> {
+        let mut values = Vec::new();
+        while let Some((before, from)) = text.split_once('{') {
+            let (place, after) = from.split_once('}')?;
+            if !before.is_empty() {
+                values.push(Self::Text(before.to_owned()));
+            }
+            values.push(Self::parse(place).ok()?);
+            text = after;
+        }
+        if !text.is_empty() {
+            values.push(Self::Text(text.to_owned()));
+        }
+        Some(Self::Joined(values))
+    }
 }
 
 impl std::str::FromStr for Value {
@@ -59,6 +89,12 @@ impl std::str::FromStr for Value {
 impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Text(text) => write!(f, "text:{text}"),
+            Self::If(text, place) => write!(f, "{text} if {place}"),
+            Self::Joined(values) => values.iter().try_for_each(|value| match value {
+                Self::Text(text) => f.write_str(text),
+                place => write!(f, "{{{place}}}"),
+            }),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Body(pointer) => write!(f, "body:{pointer}"),
             Self::Query(name) => write!(f, "query:{name}"),
@@ -80,7 +116,15 @@ mod tests {
 
     #[test]
     fn a_place_reads_back_as_it_is_written() {
-        for text in ["header:x-id", "body:/a/b", "query:hub.mode", "form:payload", "form:payload:/type"] {
+        for text in [
+            "header:x-id",
+            "body:/a/b",
+            "query:hub.mode",
+            "form:payload",
+            "form:payload:/type",
+            "text:push",
+            "a{body:/a}.{header:b}",
+        ] {
             assert_eq!(Value::parse(text).unwrap().to_string(), text);
         }
         assert_eq!(Value::parse("header:X-Id").unwrap(), Value::Header("x-id".to_owned()));
@@ -88,7 +132,9 @@ mod tests {
 
     #[test]
     fn a_text_that_names_no_place_is_refused() {
-        for text in ["", "body", "body:", "body:id", "cookie:a", "header:", "form:a:/~2"] {
+        for text in
+            ["", "body", "body:", "body:id", "cookie:a", "header:", "form:a:/~2", "text:", "{body:/a", "{a}", "{}"]
+        {
             assert_eq!(Value::parse(text), Err(BadValue(text.to_owned())));
         }
     }

@@ -78,9 +78,15 @@ fn describe_source(config: &Config, source: &Source, out: &mut String) {
             format!("secret in {}, made at first start", config.demo_secret_file().display())
         }
         0 => "authenticity is not checked".to_owned(),
+        1 if provider.rule.wants_public_keys() => "1 public key".to_owned(),
+        n if provider.rule.wants_public_keys() => format!("{n} public keys"),
         1 => "1 secret".to_owned(),
         n => format!("{n} secrets"),
     };
+    if provider.contract.experimental {
+        let id = &provider.id;
+        let _ = writeln!(out, "  warning: `{id}` is experimental: try it with real deliveries before you rely on it");
+    }
     let tolerance = provider.rule.tolerance_s().map(|s| format!(", signed at most {s} s ago")).unwrap_or_default();
     let _ = writeln!(out, "  {secrets}{tolerance}");
     let destinations = config.routes.reachable(source.name.as_str(), &provider.id);

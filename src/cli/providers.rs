@@ -45,7 +45,7 @@ fn list(markdown: bool) -> Result<String, CatalogueError> {
         rows.push([
             name.to_owned(),
             contract.title.clone(),
-            provider.rule.method().to_owned(),
+            format!("{}{}", provider.rule.method(), if contract.experimental { " *" } else { "" }),
             contract.timeout.map_or_else(|| "?".to_owned(), time),
             contract.retry_horizon.map_or_else(
                 || "?".to_owned(),
@@ -55,9 +55,15 @@ fn list(markdown: bool) -> Result<String, CatalogueError> {
     }
     let mut out = String::new();
     if markdown {
+        out.push_str(INTRODUCTION);
         let _ = writeln!(out, "| {} |\n|{}", HEAD.map(str::to_lowercase).join(" | "), " --- |".repeat(HEAD.len()));
         for row in rows {
-            let _ = writeln!(out, "| {} |", row.map(|cell| cell.replace('|', "\\|")).join(" | "));
+            let link = format!("[{}](#{})", row[0], anchor(&row[1], &row[0]));
+            let [_, rest @ ..] = row.map(|cell| cell.replace('|', "\\|"));
+            let _ = writeln!(out, "| {link} | {} |", rest.join(" | "));
+        }
+        for name in catalogue::names() {
+            let _ = write!(out, "\n{}", entry(&catalogue::provider(name)?, true));
         }
         return Ok(out);
     }
@@ -71,6 +77,22 @@ fn list(markdown: bool) -> Result<String, CatalogueError> {
         out.push('\n');
     }
     Ok(out)
+}
+
+/// What stands before the table of the whole catalogue in Markdown.
+const INTRODUCTION: &str = "\
+# Providers
+
+The catalogue of `hookferry providers`, made by `hookferry providers --markdown`; the files are in `providers/`, and a test
+keeps this page equal to them. A `*` behind the proof: experimental, so try it with real deliveries before you rely on it.
+A `?`: the sender does not say.
+
+";
+
+/// The anchor that Markdown renderers make of an entry's heading.
+fn anchor(title: &str, name: &str) -> String {
+    let kept = |c: char| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || "-_".contains(c)).then_some(c) };
+    format!("{title} ({name})").to_lowercase().chars().filter_map(kept).collect()
 }
 
 fn entry(provider: &Provider, markdown: bool) -> String {
@@ -110,16 +132,20 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     if let Some(docs) = &contract.docs {
         add("page", docs.clone());
     }
+    if contract.experimental {
+        add("experimental", "few facts from second hand: try it with real deliveries before you rely on it".to_owned());
+    }
     add("proof", proof(provider));
-    if let Spec::Hmac(spec) = &contract.verify {
-        add("signed", spec.message.clone());
+    let signed = match &contract.verify {
+        Spec::Hmac(spec) => Some(&spec.message),
+        Spec::Digest(spec) => Some(&spec.message),
+        Spec::Signature(spec) => Some(&spec.message),
+        Spec::Token(_) | Spec::Basic {} | Spec::None {} => None,
+    };
+    if let Some(message) = signed {
+        add("signed", message.replace('\n', "\\n"));
     }
-    match (provider.rule.timestamp_header(), provider.rule.tolerance_s()) {
-        (Some(header), Some(seconds)) => {
-            add("replay window", format!("{} by the header {header}", time(Duration::from_secs(seconds))));
-        }
-        _ => add("replay window", "none: a copy is recognised as a duplicate, no more".to_owned()),
-    }
+    add("replay window", window(provider));
     let id_note = if provider.id_signed { "" } else { " (not covered by the signature, so the body counts as well)" };
     add(
         "event id",
@@ -131,6 +157,9 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
         }
     }
     add("methods", contract.methods.join(", "));
+    for (name, purpose) in &contract.options {
+        add("option", format!("{name}: {purpose}"));
+    }
     for handshake in &contract.handshake {
         add("handshake", shake(handshake));
     }
@@ -152,25 +181,49 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     facts
 }
 
+fn window(provider: &Provider) -> String {
+    let rule = &provider.rule;
+    match (rule.tolerance_s(), rule.timestamp_header()) {
+        (Some(seconds), Some(header)) => format!("{} by the header {header}", time(Duration::from_secs(seconds))),
+        (Some(seconds), None) => format!("{} by the time in the request", time(Duration::from_secs(seconds))),
+        (None, _) if rule.is_timed() => "none unless the source sets `tolerance`: the time is signed".to_owned(),
+        (None, _) => "none: a copy is recognised as a duplicate, no more".to_owned(),
+    }
+}
+
 fn proof(provider: &Provider) -> String {
     let method = provider.rule.method();
+    let signature = |encoding: Encoding, field: &FieldSpec| {
+        let encoding = match encoding {
+            Encoding::Hex => "hex",
+            Encoding::Base64 => "base64",
+            Encoding::Base64Url => "base64url",
+        };
+        format!("{method}, {encoding}, in {}", place(field))
+    };
     match &provider.contract.verify {
-        Spec::Hmac(spec) => {
-            let encoding = match spec.encoding {
-                Encoding::Hex => "hex",
-                Encoding::Base64 => "base64",
-            };
-            format!("{method}, {encoding}, in {}", place(&spec.signature))
-        }
+        Spec::Hmac(spec) => signature(spec.encoding, &spec.signature),
+        Spec::Digest(spec) => signature(spec.encoding, &spec.signature),
+        Spec::Signature(spec) => signature(spec.encoding, &spec.signature),
         Spec::Token(spec) => {
             format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
         }
+        Spec::Basic {} => "user and password of HTTP Basic: they prove the sender, not the body".to_owned(),
         Spec::None {} => "none".to_owned(),
     }
 }
 
 fn place(field: &FieldSpec) -> String {
-    let mut text = format!("the header {}", field.header);
+    let mut text = match (&field.header, &field.query, &field.body, &field.form) {
+        (Some(header), ..) => format!("the header {header}"),
+        (_, Some(query), ..) => format!("the query parameter {query}"),
+        (_, _, Some(pointer), _) => format!("the body at {pointer}"),
+        (_, _, _, Some(form)) => format!("the form field {form}"),
+        _ => String::new(),
+    };
+    for also in &field.also {
+        let _ = write!(text, " or {also}");
+    }
     if let Some(prefix) = &field.prefix {
         let _ = write!(text, " after `{prefix}`");
     }
@@ -187,23 +240,36 @@ fn places(values: &[Value]) -> String {
 fn shake(handshake: &HandshakeSpec) -> String {
     let when = &handshake.when;
     let mut conditions: Vec<String> = when.method.iter().cloned().collect();
-    for (label, pairs) in [("body:", &when.body), ("query:", &when.query), ("header:", &when.header)] {
+    let all = [("body:", &when.body), ("query:", &when.query), ("header:", &when.header), ("form:", &when.form)];
+    for (label, pairs) in all {
         conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
     }
+    conditions.extend(when.without.iter().map(|place| format!("no {place}")));
     let signed = if handshake.signed { "signed" } else { "unsigned" };
     let reply = &handshake.reply;
-    format!("{}, {signed}: answered {} {} {}", conditions.join(", "), reply.status, reply.content_type, reply.body)
+    let headers: String = reply.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
+    let (status, kind, body) = (reply.status, &reply.content_type, &reply.body);
+    format!("{}, {signed}: answered {status} {kind} {body}{headers}", conditions.join(", ")).trim_end().to_owned()
 }
 
 /// The least that a configuration needs.
 fn section(provider: &Provider) -> String {
     let name = &provider.id;
     let mut text = format!("[sources.{name}]\nprovider = \"{name}\"\n");
-    if !matches!(provider.contract.verify, Spec::None {}) {
-        let _ = writeln!(text, "secrets = [\"env:{}_SECRET\"]", name.to_uppercase().replace('-', "_"));
+    let env = name.to_uppercase().replace('-', "_");
+    if provider.rule.wants_public_keys() {
+        let _ = writeln!(text, "public_keys = [\"file:{name}.pub\"]");
+    } else if !matches!(provider.contract.verify, Spec::None {}) {
+        let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]");
     }
     if provider.rule.needs_url() {
         let _ = writeln!(text, "public_url = \"https://hooks.example.com/webhooks/{name}\"  # as the sender has it");
+    }
+    if !provider.contract.options.is_empty() {
+        let _ = writeln!(text, "[sources.{name}.options]");
+        for option in provider.contract.options.keys() {
+            let _ = writeln!(text, "{option} = \"env:{env}_{}\"", option.to_uppercase());
+        }
     }
     text
 }
@@ -228,8 +294,9 @@ mod tests {
         assert_eq!(github.split_whitespace().collect::<Vec<_>>(), ["github", "GitHub", "hmac-sha256", "10s", "never"]);
         let markdown = list(true).unwrap();
         assert!(
-            markdown.starts_with("| name | sender | proof | waits | retries for |\n| --- | --- | --- | --- | --- |\n")
+            markdown.contains("| name | sender | proof | waits | retries for |\n| --- | --- | --- | --- | --- |\n")
         );
+        assert!(markdown.contains("| [github](#github-github) | GitHub | hmac-sha256 | 10s | never |\n"));
     }
 
     #[test]
@@ -247,6 +314,13 @@ mod tests {
         ] {
             assert!(text.contains(wanted), "{wanted} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn the_page_of_all_senders_is_current() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/providers.md");
+        let page = std::fs::read_to_string(file).unwrap();
+        assert!(page == list(true).unwrap(), "run: cargo run -- providers --markdown > docs/providers.md");
     }
 
     #[test]

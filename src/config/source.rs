@@ -1,5 +1,6 @@
 //! `[sources.<name>]`: a provider, its keys, and limits, resolved from what the section says.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use config::Value;
@@ -9,7 +10,7 @@ use super::secrets::resolve;
 use super::section::{Collector, decode};
 use super::{DEMO, Vars};
 use crate::catalogue::{self, CatalogueError, ContractError, Provider};
-use crate::event::{Secret, SourceName};
+use crate::event::{Secret, SecretRef, SourceName};
 use crate::ingress::settings;
 use crate::verify::{KeyError, Keys, Spec};
 
@@ -54,7 +55,9 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
     let secrets = reading.secrets(vars);
+    let options = reading.options(vars);
     let provider = reading.provider()?;
+    let provider = reading.own_values(provider, secrets.as_deref().unwrap_or_default(), options)?;
     if clean && let Some(secrets) = &secrets {
         let waits = no_file && name.as_str() == DEMO && secrets.is_empty();
         if !waits {
@@ -103,18 +106,39 @@ impl Reading<'_, '_> {
         }
     }
 
-    /// All secrets; `None` where one cannot be read.
+    /// All secrets, or public keys in their place; `None` where one cannot be read.
     fn secrets(&mut self, vars: &Vars) -> Option<Vec<Secret>> {
+        let settings = self.settings;
         let mut secrets = Vec::new();
-        for (n, reference) in self.settings.secrets.iter().enumerate() {
-            match resolve(reference, vars) {
-                Ok(secret) => secrets.push(secret),
-                Err(what) => {
-                    self.collect.mistake(&["sources", self.name, "secrets", &n.to_string()], what);
+        let all = [("secrets", &settings.secrets), ("public_keys", &settings.public_keys)];
+        for (key, references) in all {
+            for (n, reference) in references.iter().enumerate() {
+                match resolve(reference, vars) {
+                    Ok(secret) => secrets.push(secret),
+                    Err(what) => {
+                        self.collect.mistake(&["sources", self.name, key, &n.to_string()], what);
+                    }
                 }
             }
         }
-        (secrets.len() == self.settings.secrets.len()).then_some(secrets)
+        (secrets.len() == settings.secrets.len() + settings.public_keys.len()).then_some(secrets)
+    }
+
+    /// The options; those that are written as references are resolved.
+    fn options(&mut self, vars: &Vars) -> BTreeMap<String, String> {
+        let mut options = BTreeMap::new();
+        for (name, text) in &self.settings.options {
+            let value = match text.parse::<SecretRef>() {
+                Err(_) => Ok(text.clone()),
+                Ok(reference) => resolve(&reference, vars)
+                    .and_then(|secret| secret.expose_str().map(str::to_owned).ok_or_else(|| "is not UTF-8".to_owned())),
+            };
+            match value {
+                Ok(value) => _ = options.insert(name.clone(), value),
+                Err(what) => self.collect.mistake(&["sources", self.name, "options", name], what),
+            }
+        }
+        options
     }
 
     fn provider(&mut self) -> Option<Provider> {
@@ -191,9 +215,38 @@ impl Reading<'_, '_> {
         }
     }
 
+    fn own_values(
+        &mut self,
+        provider: Provider,
+        secrets: &[Secret],
+        options: BTreeMap<String, String>,
+    ) -> Option<Provider> {
+        match provider.with_own(secrets, options) {
+            Ok(provider) => Some(provider),
+            Err(ContractError::Key { key, problem }) => {
+                self.mistake(key, problem);
+                None
+            }
+            Err(error) => {
+                self.mistake("options", error.to_string());
+                None
+            }
+        }
+    }
+
     fn keys(&mut self, provider: &Provider, secrets: &[Secret]) {
+        let public = provider.rule.wants_public_keys();
+        if public && !self.settings.secrets.is_empty() {
+            return self.mistake("secrets", "stands here in vain: this provider's keys are public, in `public_keys`");
+        }
+        if !public && !self.settings.public_keys.is_empty() {
+            return self.mistake("public_keys", "stands here in vain: this provider proves itself by a secret");
+        }
         match provider.rule.keys(secrets) {
             Ok(_) => {}
+            Err(KeyError::Absent) if public => {
+                self.mistake("public_keys", "missing: the provider signs with a private key")
+            }
             Err(KeyError::Absent) => self.mistake("secrets", "missing: the provider signs with a secret"),
             Err(error) => self.mistake("secrets", error.to_string()),
         }

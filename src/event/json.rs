@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 /// Deepest nesting of a body that counts as JSON; many parsers, among them our consumers', refuse more.
@@ -95,6 +96,23 @@ impl Picked<'_> {
     pub fn get(&self, n: usize) -> Option<&str> {
         self.0.get(n)?.as_deref()
     }
+}
+
+/// Sets a member, making the objects on the way; a way that leads through a scalar is left alone.
+pub fn set(body: &mut Json, pointer: &str, value: Json) {
+    let mut at = body;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        at = match at {
+            Json::Array(items) => match token.parse::<usize>().ok().and_then(|n| items.get_mut(n)) {
+                Some(item) => item,
+                None => return,
+            },
+            Json::Object(members) => members.entry(token).or_insert_with(|| Json::Object(Default::default())),
+            _ => return,
+        };
+    }
+    *at = value;
 }
 
 fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {

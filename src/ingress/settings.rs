@@ -1,5 +1,6 @@
 //! `[server]` and `[sources.<name>]`: the public listener and who may send to it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -84,6 +85,12 @@ pub struct Source {
     /// Newest first; any match verifies.
     #[serde(default, deserialize_with = "units::list")]
     pub secrets: Vec<SecretRef>,
+    /// Keys of a provider that signs with a private key: PEM, hex, base64 or JWKS; any match verifies.
+    #[serde(default, deserialize_with = "units::list")]
+    pub public_keys: Vec<SecretRef>,
+    /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.

@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::answer::{Answer, answer_all};
 use super::dedup::Index;
 use super::format::{DATA_START, Frame, Header, Kind};
-use super::queue::{Answer, Waiting};
+use super::queue::Waiting;
 use super::segment::{self, Segment};
 use super::sidecar::Keys;
 use super::{AppendError, Appended, Key, Record, Shared, State, lock};
@@ -110,9 +111,7 @@ impl Writer {
     fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>) {
         let need: usize = batch.iter().map(|(record, _)| record.size()).sum();
         if let Err(error) = self.make_room(shared, need as u64) {
-            for (_, answer) in batch {
-                let _ = answer.send(Err(error));
-            }
+            answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
             return;
         }
         let mut frames = Vec::with_capacity(need);
@@ -147,18 +146,13 @@ impl Writer {
                 self.index.remove(key);
             }
             let refusal = self.failed(shared, &error);
-            for (answer, _) in answers {
-                let _ = answer.send(Err(refusal));
-            }
+            answer_all(answers.into_iter().map(|(answer, _)| (answer, Err(refusal))));
             return;
         }
         if !frames.is_empty() {
             self.publish(shared, frames);
         }
-        for (answer, appended) in answers {
-            // The one who asked may have hung up: the event is kept all the same.
-            let _ = answer.send(Ok(appended));
-        }
+        answer_all(answers.into_iter().map(|(answer, appended)| (answer, Ok(appended))));
     }
 
     /// Lets readers see what was synced.

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Deserializer, de};
+use sha1::Digest as _;
 
 use super::KeyError;
 use crate::event::Secret;
@@ -16,7 +17,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// `secret`: `"utf8"`, `"base64"`, `"hex"` or `"base64-after:PREFIX"`.
+/// `secret`: `"utf8"`, `"ascii"`, `"base64"`, `"hex"`, `"sha1"`, `"base64-after:PREFIX"` or `"suffix:TEXT"`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SecretForm {
     /// The text itself is the key.
@@ -24,8 +25,14 @@ pub enum SecretForm {
     Utf8,
     /// The key in base64, behind a prefix that may be left out (empty: none).
     Base64 { after: String },
+    /// The text itself, of ASCII characters only: for senders that normalise Unicode before they sign.
+    Ascii,
     /// The key in hex.
     Hex,
+    /// The SHA-1 digest of the text is the key.
+    Sha1,
+    /// The text, and this behind it.
+    Suffix(String),
 }
 
 impl SecretForm {
@@ -38,6 +45,9 @@ impl SecretForm {
             let malformed = || KeyError::Malformed { number: n + 1, expected: self.expected() };
             let bytes = match self {
                 Self::Utf8 => Some(secret.expose().to_vec()),
+                Self::Ascii => Some(secret.expose().to_vec()).filter(|text| text.is_ascii()),
+                Self::Sha1 => Some(sha1::Sha1::digest(secret.expose()).to_vec()),
+                Self::Suffix(text) => Some([secret.expose(), text.as_bytes()].concat()),
                 Self::Hex => hex::decode(secret.expose()).ok(),
                 Self::Base64 { after } => {
                     let text = secret.expose();
@@ -51,7 +61,8 @@ impl SecretForm {
 
     fn expected(&self) -> String {
         match self {
-            Self::Utf8 => "text".to_owned(),
+            Self::Utf8 | Self::Sha1 | Self::Suffix(_) => "text".to_owned(),
+            Self::Ascii => "text of ASCII characters".to_owned(),
             Self::Hex => "hex".to_owned(),
             Self::Base64 { after } if after.is_empty() => "base64".to_owned(),
             Self::Base64 { after } => format!("base64, with or without `{after}` before it"),
@@ -65,10 +76,15 @@ impl std::str::FromStr for SecretForm {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             None if text == "utf8" => Ok(Self::Utf8),
+            None if text == "ascii" => Ok(Self::Ascii),
+            None if text == "sha1" => Ok(Self::Sha1),
             None if text == "hex" => Ok(Self::Hex),
             None if text == "base64" => Ok(Self::Base64 { after: String::new() }),
             Some(("base64-after", prefix)) if !prefix.is_empty() => Ok(Self::Base64 { after: prefix.to_owned() }),
-            _ => Err("`secret` is \"utf8\", \"base64\", \"hex\" or \"base64-after:PREFIX\""),
+            Some(("suffix", text)) if !text.is_empty() => Ok(Self::Suffix(text.to_owned())),
+            _ => Err(
+                "`secret` is \"utf8\", \"ascii\", \"base64\", \"hex\", \"sha1\", \"base64-after:PREFIX\" or \"suffix:TEXT\"",
+            ),
         }
     }
 }
@@ -99,11 +115,15 @@ mod tests {
         check("hex", "00fF", Some(&[0, 255]));
         check("base64-after:whsec_", "whsec_AAEC", Some(&[0, 1, 2]));
         check("base64-after:whsec_", "AAEC", Some(&[0, 1, 2]));
+        check("suffix:&", "abc", Some(b"abc&"));
+        check("ascii", "abc", Some(b"abc"));
+        check("sha1", "abc", Some(&hex::decode("a9993e364706816aba3e25717850c26c9cd0d89d").unwrap()));
     }
 
     #[test]
     fn a_secret_that_is_not_written_so_stops_the_start() {
         check("hex", "xyz", None);
+        check("ascii", "é", None);
         check("base64", "not base64!", None);
         check("base64-after:whsec_", "whsec_", None);
     }

@@ -1,74 +1,79 @@
 //! What a signature covers: `"{header:webhook-id}.{timestamp}.{body}"`, parsed once.
+//!
+//! `{[` and `]}` enclose a part that falls away where a value in it is absent; a value whose name ends in `?` is
+//! empty where it is absent.
 
 use std::borrow::Cow;
 
-use super::field::{header_name, header_once};
+use sha2::Digest as _;
+
+use super::field::{form_once, header_name, header_once, parameter_once, within};
 use super::{Refusal, RuleError};
-use crate::event::Request;
+use crate::event::json::{Picked, Pointers};
+use crate::event::{Request, form};
 
 /// A parsed message template.
 #[derive(Debug, Clone)]
-pub(super) struct Template(Vec<Part>);
+pub(super) struct Template {
+    parts: Vec<Part>,
+    pointers: Pointers,
+}
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 enum Part {
     Literal(String),
     Body,
+    BodyHash,
     Timestamp,
     Method,
     Path,
     Url,
-    Query(String),
-    Header {
-        name: String,
-        /// The text between this header and a timestamp. The value must not hold it: else one signature
-        /// would fit several ways to cut the same bytes into header, time and body.
+    FormSorted,
+    Secret,
+    Value {
+        from: From,
+        optional: bool,
+        /// The text between this value and what follows. The value must not hold it: else one signature would fit
+        /// several ways to cut the same bytes into header, time and body.
         until: Option<String>,
     },
+    Group(Vec<Part>),
 }
 
-const PLACEHOLDERS: &str = "{body}, {timestamp}, {header:NAME}, {method}, {path}, {url} or {query:NAME}";
+#[derive(Debug, Clone)]
+enum From {
+    Header(String),
+    Query(String),
+    Form(String),
+    /// A field, and a pointer into its JSON.
+    FormJson(String, Pointers),
+    /// A pointer, and its number in the set.
+    Body(String, usize),
+}
+
+const PLACEHOLDERS: &str = "{body}, {body_sha256_hex}, {timestamp}, {method}, {path}, {url}, {form_sorted}, {secret}, \
+                            {header:NAME}, {query:NAME}, {form:NAME}, {form:NAME:/POINTER}, {body:/POINTER} or {[…]}";
+
+/// What fills a template.
+#[derive(Clone, Copy)]
+pub(super) struct Filling<'r, 'v> {
+    pub(super) request: &'v Request<'r>,
+    pub(super) timestamp: Option<&'v [u8]>,
+    pub(super) secret: Option<&'v [u8]>,
+}
+
+fn bad(what: &str) -> RuleError {
+    RuleError::new("message", format!("holds {what}; it may hold {PLACEHOLDERS}"))
+}
 
 impl Template {
     /// # Errors
     /// An unknown placeholder, or a brace without its partner.
     pub(super) fn new(text: &str) -> Result<Self, RuleError> {
-        let bad = |what: &str| RuleError::new("message", format!("holds {what}; it may hold {PLACEHOLDERS}"));
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((literal, from)) = rest.split_once('{') {
-            let (name, after) = from.split_once('}').ok_or_else(|| bad("a `{` without its `}`"))?;
-            if !literal.is_empty() {
-                parts.push(Part::Literal(literal.to_owned()));
-            }
-            parts.push(match name.split_once(':') {
-                None if name == "body" => Part::Body,
-                None if name == "timestamp" => Part::Timestamp,
-                None if name == "method" => Part::Method,
-                None if name == "path" => Part::Path,
-                None if name == "url" => Part::Url,
-                Some(("query", name)) if !name.is_empty() => Part::Query(name.to_owned()),
-                Some(("header", name)) => Part::Header { name: header_name(name, "message")?, until: None },
-                _ => return Err(bad(&format!("`{{{name}}}`"))),
-            });
-            rest = after;
-        }
-        if !rest.is_empty() {
-            parts.push(Part::Literal(rest.to_owned()));
-        }
-        if parts.iter().any(|part| matches!(part, Part::Literal(text) if text.contains('}'))) {
-            return Err(bad("a `}` without its `{`"));
-        }
-        for n in 0..parts.len() {
-            let between = match parts.get(n + 1..n + 3) {
-                Some([Part::Literal(text), Part::Timestamp]) => Some(text.clone()),
-                _ => None,
-            };
-            if let Some(Part::Header { until, .. }) = parts.get_mut(n) {
-                *until = between;
-            }
-        }
-        Ok(Self(parts))
+        let mut pointers = Vec::new();
+        let parts = parse(text, &mut pointers)?;
+        let pointers = Pointers::new(pointers).map_err(|e| RuleError::new("message", e.to_string()))?;
+        Ok(Self { parts, pointers })
     }
 
     /// The bytes that are signed, in pieces; the body is borrowed, never copied.
@@ -76,51 +81,213 @@ impl Template {
     /// # Errors
     /// [`Refusal::Missing`]: a header, parameter or URL that is covered is absent. [`Refusal::Mismatch`]: it stands
     /// twice, or holds the separator.
-    pub(super) fn fill<'r>(
-        &'r self,
-        request: &Request<'r>,
-        timestamp: Option<&'r [u8]>,
-    ) -> Result<Vec<Cow<'r, [u8]>>, Refusal> {
-        let piece = |part: &'r Part| {
-            Ok(match part {
-                Part::Literal(text) => Cow::Borrowed(text.as_bytes()),
-                Part::Body => Cow::Borrowed(request.body),
-                Part::Timestamp => Cow::Borrowed(timestamp.ok_or(Refusal::Missing)?),
-                Part::Method => Cow::Borrowed(request.method.as_bytes()),
-                Part::Path => Cow::Borrowed(request.path.as_bytes()),
-                Part::Url => Cow::Owned(url(request).ok_or(Refusal::Missing)?.into_bytes()),
-                Part::Query(name) => Cow::Owned(parameter_once(request.query, name)?.into_bytes()),
-                Part::Header { name, until } => {
-                    let value = header_once(request, name)?;
-                    if until.as_ref().is_some_and(|until| holds(value, until.as_bytes())) {
-                        return Err(Refusal::Mismatch);
-                    }
-                    Cow::Borrowed(value)
-                }
-            })
-        };
-        self.0.iter().map(piece).collect()
+    pub(super) fn fill<'v>(&'v self, filling: Filling<'_, 'v>) -> Result<Vec<Cow<'v, [u8]>>, Refusal> {
+        let wanted = self.places().any(|from| matches!(from, From::Body(..)));
+        let picked = if wanted { self.pointers.read(filling.request.body).ok() } else { None };
+        let mut pieces = Vec::with_capacity(self.parts.len());
+        fill(&self.parts, filling, picked.as_ref(), &mut pieces)?;
+        Ok(pieces)
     }
 
     pub(super) fn covers_body(&self) -> bool {
-        self.0.contains(&Part::Body)
+        self.parts.iter().any(|part| matches!(part, Part::Body | Part::BodyHash))
+    }
+
+    pub(super) fn covers_form(&self) -> bool {
+        self.covers_body() || self.parts.iter().any(|part| matches!(part, Part::FormSorted))
     }
 
     pub(super) fn covers_timestamp(&self) -> bool {
-        self.0.contains(&Part::Timestamp)
+        self.parts.iter().any(|part| matches!(part, Part::Timestamp))
+    }
+
+    pub(super) fn covers_secret(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Secret))
     }
 
     pub(super) fn needs_url(&self) -> bool {
-        self.0.contains(&Part::Url)
+        self.parts.iter().any(|part| matches!(part, Part::Url))
     }
 
     /// Lower-case names of the headers that are covered.
     pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|part| match part {
-            Part::Header { name, .. } => Some(name.as_str()),
+        self.places().filter_map(|from| match from {
+            From::Header(name) => Some(name.as_str()),
             _ => None,
         })
     }
+
+    /// Names of the query parameters that are covered.
+    pub(super) fn queries(&self) -> impl Iterator<Item = &str> {
+        self.places().filter_map(|from| match from {
+            From::Query(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Pointers of the scalars of the body that are covered.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = &str> {
+        self.places().filter_map(|from| match from {
+            From::Body(pointer, _) => Some(pointer.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Names of the form fields that are covered.
+    pub(super) fn form_fields(&self) -> impl Iterator<Item = &str> {
+        self.places().filter_map(|from| match from {
+            From::Form(name) | From::FormJson(name, ..) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    fn places(&self) -> impl Iterator<Item = &From> {
+        fn of(part: &Part) -> &[Part] {
+            match part {
+                Part::Group(parts) => parts,
+                other => std::slice::from_ref(other),
+            }
+        }
+        self.parts.iter().flat_map(of).filter_map(|part| match part {
+            Part::Value { from, .. } => Some(from),
+            _ => None,
+        })
+    }
+}
+
+fn parse(mut rest: &str, pointers: &mut Vec<String>) -> Result<Vec<Part>, RuleError> {
+    let mut parts = Vec::new();
+    while let Some((literal, from)) = rest.split_once('{') {
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal.to_owned()));
+        }
+        if let Some(inner) = from.strip_prefix('[') {
+            let (inner, after) = inner.split_once("]}").ok_or_else(|| bad("a `{[` without its `]}`"))?;
+            let mut inner = parse(inner, pointers)?;
+            if inner.iter().any(|part| matches!(part, Part::Group(_))) {
+                return Err(bad("a `{[` within another"));
+            }
+            bound(&mut inner, true);
+            parts.push(Part::Group(inner));
+            rest = after;
+            continue;
+        }
+        let (name, after) = from.split_once('}').ok_or_else(|| bad("a `{` without its `}`"))?;
+        parts.push(placeholder(name, pointers)?);
+        rest = after;
+    }
+    if !rest.is_empty() {
+        parts.push(Part::Literal(rest.to_owned()));
+    }
+    if parts.iter().any(|part| matches!(part, Part::Literal(text) if text.contains('}'))) {
+        return Err(bad("a `}` without its `{`"));
+    }
+    bound(&mut parts, false);
+    Ok(parts)
+}
+
+fn placeholder(name: &str, pointers: &mut Vec<String>) -> Result<Part, RuleError> {
+    let (full, optional) = (name, name.ends_with('?'));
+    let name = name.strip_suffix('?').unwrap_or(name);
+    let from = match name.split_once(':') {
+        None => {
+            return match (name, optional) {
+                ("body", false) => Ok(Part::Body),
+                ("body_sha256_hex", false) => Ok(Part::BodyHash),
+                ("timestamp", false) => Ok(Part::Timestamp),
+                ("method", false) => Ok(Part::Method),
+                ("path", false) => Ok(Part::Path),
+                ("url", false) => Ok(Part::Url),
+                ("form_sorted", false) => Ok(Part::FormSorted),
+                ("secret", false) => Ok(Part::Secret),
+                _ => Err(bad(&format!("`{{{full}}}`"))),
+            };
+        }
+        Some(("query", name)) if !name.is_empty() => From::Query(name.to_owned()),
+        Some(("form", name)) if !name.is_empty() => match name.split_once(":/") {
+            None => From::Form(name.to_owned()),
+            Some((field, rest)) => {
+                let pointer = format!("/{rest}");
+                let pointers = Pointers::new([&pointer]).map_err(|e| RuleError::new("message", e.to_string()))?;
+                From::FormJson(field.to_owned(), pointers)
+            }
+        },
+        Some(("header", name)) => From::Header(header_name(name, "message")?),
+        Some(("body", pointer)) if pointer.starts_with('/') => {
+            pointers.push(pointer.to_owned());
+            From::Body(pointer.to_owned(), pointers.len() - 1)
+        }
+        _ => return Err(bad(&format!("`{{{full}}}`"))),
+    };
+    Ok(Part::Value { from, optional, until: None })
+}
+
+/// Bounds each value by the text behind it: everywhere in a group, elsewhere where a timestamp follows.
+fn bound(parts: &mut [Part], always: bool) {
+    for n in 0..parts.len() {
+        let text = match parts.get(n + 1..) {
+            Some([Part::Literal(text), Part::Timestamp, ..]) => Some(text.clone()),
+            Some([Part::Literal(text), ..]) if always => Some(text.clone()),
+            _ => None,
+        };
+        if let Some(Part::Value { until, .. }) = parts.get_mut(n)
+            && text.is_some()
+        {
+            *until = text;
+        }
+    }
+}
+
+fn fill<'v>(
+    parts: &'v [Part],
+    filling: Filling<'_, 'v>,
+    picked: Option<&Picked>,
+    pieces: &mut Vec<Cow<'v, [u8]>>,
+) -> Result<(), Refusal> {
+    let request = filling.request;
+    for part in parts {
+        pieces.push(match part {
+            Part::Literal(text) => Cow::Borrowed(text.as_bytes()),
+            Part::Body => Cow::Borrowed(request.body),
+            Part::BodyHash => Cow::Owned(hex::encode(sha2::Sha256::digest(request.body)).into_bytes()),
+            Part::Timestamp => Cow::Borrowed(filling.timestamp.ok_or(Refusal::Missing)?),
+            Part::Method => Cow::Borrowed(request.method.as_bytes()),
+            Part::Path => Cow::Borrowed(request.path.as_bytes()),
+            Part::Url => Cow::Owned(url(request).ok_or(Refusal::Missing)?.into_bytes()),
+            Part::FormSorted => Cow::Owned(form_sorted(request).into_bytes()),
+            Part::Secret => Cow::Borrowed(filling.secret.ok_or(Refusal::Mismatch)?),
+            Part::Value { from, optional, until } => match value(from, request, picked) {
+                Ok(value) if until.as_ref().is_some_and(|until| holds(&value, until.as_bytes())) => {
+                    return Err(Refusal::Mismatch);
+                }
+                Ok(value) => value,
+                Err(Refusal::Missing) if *optional => Cow::Borrowed(b""),
+                Err(refusal) => return Err(refusal),
+            },
+            Part::Group(inner) => {
+                let before = pieces.len();
+                match fill(inner, filling, picked, pieces) {
+                    Err(Refusal::Missing) => pieces.truncate(before),
+                    other => other?,
+                }
+                continue;
+            }
+        });
+    }
+    Ok(())
+}
+
+fn value<'v>(from: &From, request: &Request<'v>, picked: Option<&Picked>) -> Result<Cow<'v, [u8]>, Refusal> {
+    Ok(match from {
+        From::Header(name) => Cow::Borrowed(header_once(request, name)?),
+        From::Query(name) => Cow::Owned(parameter_once(request.query, name)?.into_bytes()),
+        From::Form(name) => Cow::Owned(form_once(request, name)?.into_bytes()),
+        From::FormJson(name, pointers) => Cow::Owned(within(&form_once(request, name)?, pointers)?.into_bytes()),
+        From::Body(_, n) => {
+            let text = picked.and_then(|picked| picked.get(*n)).ok_or(Refusal::Missing)?;
+            Cow::Owned(text.as_bytes().to_vec())
+        }
+    })
 }
 
 /// The URL that the sender was given; with the query as sent where the given URL has none of its own.
@@ -130,10 +297,12 @@ fn url(request: &Request) -> Option<String> {
     Some(if own { url.to_owned() } else { format!("{url}?{}", request.query) })
 }
 
-fn parameter_once(query: &str, name: &str) -> Result<String, Refusal> {
-    let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-    let (_, value) = values.next().ok_or(Refusal::Missing)?;
-    if values.next().is_some() { Err(Refusal::Mismatch) } else { Ok(value.into_owned()) }
+/// Name and value of each form field, sorted; equal ones count once.
+fn form_sorted(request: &Request) -> String {
+    let mut fields = form::fields(request.headers.nth("content-type", 0).unwrap_or_default(), request.body);
+    fields.sort();
+    fields.dedup();
+    fields.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect()
 }
 
 fn holds(value: &[u8], text: &[u8]) -> bool {
@@ -141,71 +310,4 @@ fn holds(value: &[u8], text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::verify::Draft;
-
-    fn draft() -> Draft {
-        let mut draft =
-            Draft { method: "POST".into(), path: "/in".into(), query: "a=1&b=x%20y".into(), ..Draft::default() };
-        draft.public_url = Some("https://example.com/in".into());
-        draft.body = b"{}".to_vec();
-        draft.set_header("X-Id", "msg_1");
-        draft
-    }
-
-    fn fill(template: &str, draft: &Draft) -> Result<String, Refusal> {
-        let template = Template::new(template).unwrap();
-        let pieces = template.fill(&draft.request(), Some(b"1000"))?.concat();
-        Ok(String::from_utf8(pieces).unwrap())
-    }
-
-    #[track_caller]
-    fn check(template: &str, expected: &str) {
-        assert_eq!(fill(template, &draft()).as_deref(), Ok(expected), "{template}");
-    }
-
-    #[test]
-    fn every_placeholder_stands_for_its_part_of_the_request() {
-        check("{body}", "{}");
-        check("v0:{timestamp}:{body}", "v0:1000:{}");
-        check("{header:X-ID}.{timestamp}.{body}", "msg_1.1000.{}");
-        check("{method} {path} {query:b}\n", "POST /in x y\n");
-        check("{url}{body}", "https://example.com/in?a=1&b=x%20y{}");
-    }
-
-    #[test]
-    fn what_is_covered_but_absent_is_missing_and_what_stands_twice_is_refused() {
-        let mut twice = draft();
-        twice.query.push_str("&a=2");
-        twice.headers.push(("x-id".into(), "msg_1".into()));
-        assert_eq!(fill("{query:a}", &twice), Err(Refusal::Mismatch));
-        assert_eq!(fill("{header:x-id}", &twice), Err(Refusal::Mismatch));
-        assert_eq!(fill("{query:c}", &draft()), Err(Refusal::Missing));
-        assert_eq!(fill("{header:x-other}", &draft()), Err(Refusal::Missing));
-        assert_eq!(fill("{url}", &Draft::default()), Err(Refusal::Missing));
-    }
-
-    #[test]
-    fn one_signature_fits_only_one_way_to_cut_the_message() {
-        // "a.1000.b" must not be read as the id "a", nor as the id "a.1000" with the time and body after it.
-        let mut shifted = draft();
-        shifted.set_header("x-id", "a.1000");
-        assert_eq!(fill("{header:x-id}.{timestamp}.{body}", &shifted), Err(Refusal::Mismatch));
-        assert_eq!(fill("{header:x-id}.{body}", &shifted).as_deref(), Ok("a.1000.{}"));
-    }
-
-    #[test]
-    fn a_url_with_its_own_query_is_taken_as_it_is() {
-        let given = Draft { public_url: Some("https://example.com/in?k=1".into()), ..draft() };
-        assert_eq!(fill("{url}", &given).as_deref(), Ok("https://example.com/in?k=1"));
-    }
-
-    #[test]
-    fn a_template_that_is_none_is_refused() {
-        for text in ["{bdy}", "{body", "body}", "{}", "{header:}", "{header:a b}", "{query:}", "{{body}}", "{body:/a}"]
-        {
-            assert_eq!(Template::new(text).unwrap_err().key, "message", "{text}");
-        }
-    }
-}
+mod tests;

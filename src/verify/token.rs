@@ -32,8 +32,8 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn new(spec: TokenSpec) -> Result<Self, RuleError> {
         let token = Field::new(spec.token, "token")?;
-        if token.split.is_some() {
-            return Err(RuleError::new("token", "cannot be a list"));
+        if token.split.is_some() || token.prefix.starts_with('*') {
+            return Err(RuleError::new("token", "cannot be a list, nor stand behind any text"));
         }
         Ok(Self { token })
     }
@@ -46,8 +46,8 @@ impl Token {
 
     /// The position of the key that matches.
     pub(super) fn check(&self, keys: &[Key], request: &Request) -> Result<usize, Refusal> {
-        let mut values = self.token.values(request)?;
-        let shown: [u8; 32] = sha2::Sha256::digest(values.next().ok_or(Refusal::Mismatch)?).into();
+        let values = self.token.values(request)?;
+        let shown: [u8; 32] = sha2::Sha256::digest(values.first().ok_or(Refusal::Mismatch)?).into();
         let mut matched = None;
         for (n, key) in keys.iter().enumerate() {
             if bool::from(key.digest.ct_eq(&shown)) {
@@ -59,7 +59,7 @@ impl Token {
 
     pub(super) fn sign(&self, keys: &[Key], draft: &mut Draft) -> Result<(), SignError> {
         let secret = keys.first().and_then(|key| key.secret.expose_str()).ok_or(SignError::WrongKeys)?;
-        draft.set_header(self.token.header(), format!("{}{secret}", self.token.prefix));
+        self.token.edit(draft, |_| Some(self.token.write(secret)));
         Ok(())
     }
 }
@@ -70,7 +70,8 @@ mod tests {
     use crate::verify::{Keys, Rule, Spec, check, sign};
 
     fn rule() -> Rule {
-        let token = FieldSpec { header: "Authorization".into(), split: None, prefix: Some("Bearer ".into()) };
+        let token =
+            FieldSpec { header: Some("Authorization".into()), prefix: Some("Bearer ".into()), ..FieldSpec::default() };
         Rule::new(Spec::Token(TokenSpec { token })).unwrap()
     }
 

@@ -29,9 +29,6 @@ class OnRedis:
     def arrived(self):
         return [entry[b"event"] for entry in self.broker.entries(self.stream)]
 
-    def close(self):
-        pass
-
 
 class OnRabbit:
     name = "rabbit"
@@ -56,9 +53,6 @@ class OnRabbit:
         reader.close()
         return self.bodies
 
-    def close(self):
-        pass
-
 
 class OnSqs:
     name = "orders"
@@ -76,9 +70,6 @@ class OnSqs:
         # A standard queue keeps no order of its own.
         texts = [message["Body"].encode() for message in self.reader.drain()]
         return sorted(texts, key=lambda text: json.loads(text)["sequence"])
-
-    def close(self):
-        pass
 
 
 KINDS = {"redis": OnRedis, "rabbit": OnRabbit, "sqs": OnSqs}

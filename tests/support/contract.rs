@@ -102,6 +102,26 @@ pub async fn batches_follow_each_other<H: Harness>() {
     assert_eq!(sequences(&found), sent.iter().map(|stored| stored.sequence).collect::<Vec<_>>());
 }
 
+pub async fn what_is_published_again_arrives_again_and_moves_no_cursor<H: Harness>() {
+    let mut harness = H::start(Use::Shared).await;
+    let backend = harness.backend(Options::default());
+    let mut session = backend.connect().await.unwrap();
+    let sent = events::events(1, 10);
+    all_delivered(&session.publish(&sent[..8]).await);
+    let before = session.published();
+    all_delivered(&session.republish(&sent[2..4]).await);
+    assert_eq!(session.published(), before);
+    let mut session = backend.connect().await.unwrap();
+    assert_eq!(session.published(), before);
+    all_delivered(&session.republish(&sent[4..5]).await);
+    all_delivered(&session.publish(&sent[8..]).await);
+    let mut found = sequences(&read(&mut harness, Options::default()).await);
+    let mut wanted: Vec<u64> = [&sent[..8], &sent[2..5], &sent[8..]].concat().iter().map(|s| s.sequence).collect();
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted);
+}
+
 pub async fn a_broker_that_is_down_is_an_error_at_connect<H: Harness>() {
     let mut harness = H::start(Use::Alone).await;
     let backend = harness.backend(hasty());

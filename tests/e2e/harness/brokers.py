@@ -1,7 +1,6 @@
 """Private brokers: started on free ports of loopback, in their own directories, ended with the test run."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -160,6 +159,7 @@ class Rabbit(Broker):
 
     boot_seconds = 90
     ports_wanted = 10
+    _epmd = None
 
     @property
     def url(self):
@@ -227,18 +227,24 @@ class Rabbit(Broker):
         assert done.returncode == 0, done.stderr or done.stdout
         return done.stdout
 
-    def close(self):
-        super().close()
-        # epmd is a daemon that outlives the node; it is ours, by its port.
-        epmd = shutil.which("epmd")
-        if epmd:
-            subprocess.run(
-                [epmd, "-port", str(self.port + 2), "-kill"],
+    def start(self):
+        # Left to itself the node would start an epmd that outlives it.
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                ["epmd", "-port", str(self.port + 2), "-address", "127.0.0.1"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=20,
-                check=False,
+                preexec_fn=dies_with_parent,
             )
+            until(lambda: _accepts(self.port + 2), 20, "epmd")
+        return super().start()
+
+    def close(self):
+        super().close()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+            self._epmd = None
 
 
 class RabbitReader:
