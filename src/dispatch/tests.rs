@@ -138,7 +138,7 @@ async fn a_letter_is_published_again_once_the_backend_takes_it_and_then_goes() {
 async fn a_letter_waits_for_a_backend_that_is_down_and_for_the_next_process() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::default();
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     queue.limit(100);
     bench.append("s.t", 200).await;
     bench.append("s.t", 10).await;
@@ -149,7 +149,7 @@ async fn a_letter_waits_for_a_backend_that_is_down_and_for_the_next_process() {
     bench.dispatch.replays().release(&id("a-1")).await.unwrap();
     bench.kill().await;
 
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     assert_eq!(bench.dead(), 1);
     queue.fail(None);
     bench.arrived(0, &[2, 1]).await;
@@ -260,7 +260,7 @@ async fn an_event_that_a_second_backend_refuses_becomes_its_dead_letter_and_the_
 async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::with_cursor();
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     for _ in 0..5 {
         bench.append("s.t", 10).await;
     }
@@ -268,7 +268,7 @@ async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
     bench.order(0, 2, 3, None).await.unwrap();
     bench.done().await;
     bench.stop().await;
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     bench.append("s.t", 10).await;
     bench.arrived(0, &[1, 2, 3, 4, 5, 2, 3, 6]).await;
     bench.stop().await;
