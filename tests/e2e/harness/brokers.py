@@ -41,6 +41,11 @@ class Broker:
         raise NotImplementedError
 
     def start(self):
+        self.spawn()
+        return self.wait_up()
+
+    def spawn(self):
+        """Starts the process and returns at once."""
         assert self.process is None
         with open(self.directory / "out", "ab") as out:
             self.process = subprocess.Popen(
@@ -54,6 +59,7 @@ class Broker:
                 preexec_fn=dies_with_parent,
             )
 
+    def wait_up(self):
         def up():
             assert self.process.poll() is None, f"{type(self).__name__} ended:\n{self.output()}"
             return self.is_up()
@@ -207,6 +213,19 @@ class Rabbit(Broker):
             port=self.port, heartbeat=0, socket_timeout=30, blocked_connection_timeout=30
         )
         return pika.BlockingConnection(parameters)
+
+    def ctl(self, *arguments):
+        """Runs `rabbitmqctl` on this node."""
+        done = subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", f"t{self.port}@localhost", *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr or done.stdout
+        return done.stdout
 
     def start(self):
         # Left to itself the node would start an epmd that outlives it.

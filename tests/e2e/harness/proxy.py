@@ -16,7 +16,7 @@ class Proxy:
     Faults hold for open and new connections until they are taken back:
     `delay` seconds before each piece, `rate` bytes a second, `stall` of one direction or both (connections stay
     open, nothing passes), `refuse` (nobody listens), `cut` (every connection is reset, new ones work),
-    `half_open` (the broker's side is gone and the bridge is not told; new connections get no answer either).
+    `holding` counts the pieces that a stall holds back; `half_open` (the broker's side is gone and the bridge is not told; new connections get no answer either).
     """
 
     def __init__(self, target_port):
@@ -24,7 +24,7 @@ class Proxy:
         self.port = ports.free()
         self.delay = 0.0
         self.rate = 0
-        self.accepted = 0
+        self.holding = 0
         self._stalled = set()
         self._half_open = False
         self._streams = set()
@@ -62,8 +62,10 @@ class Proxy:
             self._do(self._listen())
 
     def close(self):
+        self.heal()
         self._do(self._close())
         self._do(self._reset())
+        self._do(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -88,13 +90,18 @@ class Proxy:
                     pass
             stream.transport.abort()
 
+    async def _end_tasks(self):
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _drop_broker(self):
         for stream in list(self._streams):
             if stream.get_extra_info("peername") and stream.get_extra_info("peername")[1] == self.target_port:
                 stream.transport.abort()
 
     async def _accept(self, reader, writer):
-        self.accepted += 1
         self._streams.add(writer)
         try:
             while self._half_open:
@@ -130,8 +137,10 @@ class Proxy:
                         await asyncio.sleep(3600)
                     return
                 continue
+            self.holding += 1
             while direction in self._stalled:
                 await asyncio.sleep(0.02)
+            self.holding -= 1
             if self._half_open:
                 dead = True
                 continue
