@@ -156,6 +156,7 @@ impl Provider {
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
             return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));
         }
+        self.rule = self.rule.with_options(&options)?;
         self.own = handshake::Own { secrets: secrets.to_vec(), options };
         Ok(self)
     }
@@ -176,6 +177,7 @@ fn covers(rule: &Rule, values: &[Value]) -> bool {
         Value::Text(_) => true,
         Value::If(_, place) => covers(rule, std::slice::from_ref(place)),
         Value::Joined(values) => covers(rule, values),
+        Value::Jwt(_) => rule.covers_body(),
         Value::Body(pointer) => rule.covers_body() || rule.covered_pointers().contains(&pointer.as_str()),
         Value::Form { field, .. } => rule.covers_form() || rule.covered_form_fields().contains(&field.as_str()),
         Value::Header(name) => rule.covered_headers().contains(&name.as_str()),

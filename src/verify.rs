@@ -5,7 +5,7 @@
 //!               ├─ check(request, now) ───┤
 //! Secret ► Keys ┘                         └─► Refusal: Missing · Mismatch · Stale
 //! ```
-//! Reading order: [`Spec`], [`check`], then one file a family: `hmac`, `digest`, `public`, `token`, `basic`. What they
+//! Reading order: [`Spec`], [`check`], then one file a family: `hmac`, `digest`, `public`, `jwt`, `token`, `basic`. What they
 //! share: `field` (where a value stands), `stamp` (the replay window), `template` (what is signed), `signed` (these
 //! three together), `key` (how a secret is written), `sign` (the sender's side).
 //!
@@ -22,6 +22,7 @@ mod basic;
 mod digest;
 mod field;
 mod hmac;
+mod jwt;
 mod key;
 mod public;
 mod sign;
@@ -30,6 +31,7 @@ mod stamp;
 mod template;
 mod token;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -39,6 +41,7 @@ use crate::event::{Request, Secret};
 pub use digest::DigestSpec;
 pub use field::FieldSpec;
 pub use hmac::{Hash, HmacSpec};
+pub use jwt::{HashSpec, JwtAlgorithm, JwtSpec, Values};
 pub use key::SecretForm;
 pub use public::{Algorithm, SignatureSpec};
 pub use sign::{Draft, SignError, edit_signature, sign};
@@ -59,6 +62,8 @@ pub enum Spec {
     Digest(DigestSpec),
     /// Signature of a private key over parts of the request.
     Signature(SignatureSpec),
+    /// JSON Web Token.
+    Jwt(JwtSpec),
     /// The secret itself.
     Token(TokenSpec),
     /// User name and password of HTTP Basic authentication.
@@ -139,6 +144,7 @@ enum Family {
     Hmac(hmac::Hmac),
     Digest(digest::Digest),
     Public(public::Public),
+    Jwt(jwt::Jwt),
     Token(token::Token),
     Basic,
     None,
@@ -151,6 +157,7 @@ enum KeySet {
     Hmac(Vec<hmac::State>),
     Secret(Vec<Secret>),
     Public(Vec<public::Key>),
+    Jwt(Vec<jwt::Key>),
     Token(Vec<token::Key>),
     Basic(Vec<basic::Key>),
     None,
@@ -172,6 +179,7 @@ impl Rule {
             Spec::Hmac(spec) => Family::Hmac(hmac::Hmac::new(spec)?),
             Spec::Digest(spec) => Family::Digest(digest::Digest::new(spec)?),
             Spec::Signature(spec) => Family::Public(public::Public::new(spec)?),
+            Spec::Jwt(spec) => Family::Jwt(jwt::Jwt::new(spec)?),
             Spec::Token(spec) => Family::Token(token::Token::new(spec)?),
             Spec::Basic {} => Family::Basic,
             Spec::None {} => Family::None,
@@ -183,9 +191,25 @@ impl Rule {
     /// # Errors
     /// The scheme carries no time, so a window would be without effect.
     pub fn with_tolerance(mut self, tolerance: Duration) -> Result<Self, RuleError> {
+        if let Family::Jwt(rule) = &mut self.0 {
+            rule.max_age_s = Some(tolerance.as_secs());
+            return Ok(self);
+        }
         match self.stamp_mut() {
             Some(stamp) => stamp.tolerance_s = Some(tolerance.as_secs()),
             None => return Err(RuleError::new("tolerance", "has no effect: this scheme carries no timestamp")),
+        }
+        Ok(self)
+    }
+
+    /// The same rule with what the source sets in its `options`.
+    ///
+    /// # Errors
+    /// An option that the rule needs, and that is not set.
+    pub fn with_options(mut self, options: &BTreeMap<String, String>) -> Result<Self, RuleError> {
+        if let Family::Jwt(rule) = &mut self.0 {
+            let missing = |name| RuleError::new("options", format!("lacks `{name}`, which this provider needs"));
+            rule.with_options(options).map_err(missing)?;
         }
         Ok(self)
     }
@@ -202,6 +226,7 @@ impl Rule {
             (Family::Hmac(rule), _) => rule.keys(secrets).map(|keys| Keys(KeySet::Hmac(keys))),
             (Family::Digest(_), _) => Ok(Keys(KeySet::Secret(secrets.to_vec()))),
             (Family::Public(rule), _) => rule.keys(secrets).map(|keys| Keys(KeySet::Public(keys))),
+            (Family::Jwt(rule), _) => rule.keys(secrets).map(|keys| Keys(KeySet::Jwt(keys))),
             (Family::Token(rule), _) => Ok(Keys(KeySet::Token(rule.keys(secrets)))),
             (Family::Basic, _) => basic::keys(secrets).map(|keys| Keys(KeySet::Basic(keys))),
         }
@@ -209,7 +234,11 @@ impl Rule {
 
     /// Whether the keys are public: a source names them in `public_keys`, and has no secrets.
     pub fn wants_public_keys(&self) -> bool {
-        matches!(self.0, Family::Public(_))
+        match &self.0 {
+            Family::Public(_) => true,
+            Family::Jwt(rule) => rule.wants_public_keys(),
+            _ => false,
+        }
     }
 
     /// The attribute `verification` of what this rule accepts: `hmac-sha256`, `token`, `none`.
@@ -218,6 +247,7 @@ impl Rule {
             Family::Hmac(rule) => rule.hash.method(),
             Family::Digest(rule) => rule.method(),
             Family::Public(rule) => rule.algorithm.method(),
+            Family::Jwt(rule) => rule.method(),
             Family::Token(_) => "token",
             Family::Basic => "basic",
             Family::None => "none",
@@ -240,22 +270,28 @@ impl Rule {
 
     /// Replay window, seconds; `None` where the scheme carries no time, or any is believed.
     pub fn tolerance_s(&self) -> Option<u64> {
-        self.stamp()?.tolerance_s
+        match &self.0 {
+            Family::Jwt(rule) => rule.max_age_s,
+            _ => self.stamp()?.tolerance_s,
+        }
     }
 
     /// Whether the scheme carries a time of signing.
     pub fn is_timed(&self) -> bool {
-        self.stamp().is_some()
+        self.stamp().is_some() || matches!(self.0, Family::Jwt(_))
     }
 
     /// Whether a changed body is refused.
     pub fn covers_body(&self) -> bool {
-        self.signed().is_some_and(|signed| signed.message.covers_body())
+        match &self.0 {
+            Family::Jwt(rule) => rule.covers_body(),
+            _ => self.signed().is_some_and(|signed| signed.message.covers_body()),
+        }
     }
 
     /// Whether a changed form is refused.
     pub fn covers_form(&self) -> bool {
-        self.signed().is_some_and(|signed| signed.message.covers_form())
+        self.covers_body() || self.signed().is_some_and(|signed| signed.message.covers_form())
     }
 
     /// Lower-case names of the headers that the signature covers.
@@ -280,7 +316,10 @@ impl Rule {
 
     /// Whether the signature covers the URL, so that a source needs `public_url`.
     pub fn needs_url(&self) -> bool {
-        self.signed().is_some_and(|signed| signed.message.needs_url())
+        match &self.0 {
+            Family::Jwt(rule) => rule.needs_url(),
+            _ => self.signed().is_some_and(|signed| signed.message.needs_url()),
+        }
     }
 
     /// How secrets are written, where that is not simply text.
@@ -294,6 +333,7 @@ impl Rule {
     fn signature_field(&self) -> Option<&field::Field> {
         match &self.0 {
             Family::Token(rule) => Some(&rule.token),
+            Family::Jwt(rule) => Some(&rule.token),
             _ => self.signed().map(|signed| &signed.signature),
         }
     }
@@ -303,7 +343,7 @@ impl Rule {
             Family::Hmac(rule) => Some(&rule.signed),
             Family::Digest(rule) => Some(&rule.signed),
             Family::Public(rule) => Some(&rule.signed),
-            Family::Token(_) | Family::Basic | Family::None => None,
+            Family::Jwt(_) | Family::Token(_) | Family::Basic | Family::None => None,
         }
     }
 
@@ -316,7 +356,7 @@ impl Rule {
             Family::Hmac(rule) => &mut rule.signed,
             Family::Digest(rule) => &mut rule.signed,
             Family::Public(rule) => &mut rule.signed,
-            Family::Token(_) | Family::Basic | Family::None => return None,
+            Family::Jwt(_) | Family::Token(_) | Family::Basic | Family::None => return None,
         };
         signed.timestamp.as_mut()
     }
@@ -344,6 +384,7 @@ pub fn check(rule: &Rule, keys: &Keys, request: &Request, now_s: i64) -> Result<
         (Family::Hmac(rule), KeySet::Hmac(keys)) => Some(rule.check(keys, request, now_s)?),
         (Family::Digest(rule), KeySet::Secret(keys)) => Some(rule.check(keys, request, now_s)?),
         (Family::Public(rule), KeySet::Public(keys)) => Some(rule.check(keys, request, now_s)?),
+        (Family::Jwt(rule), KeySet::Jwt(keys)) => Some(rule.check(keys, request, now_s)?),
         (Family::Token(rule), KeySet::Token(keys)) => Some(rule.check(keys, request)?),
         (Family::Basic, KeySet::Basic(keys)) => Some(basic::check(keys, request)?),
         (Family::None, KeySet::None) => None,

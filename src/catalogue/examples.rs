@@ -55,6 +55,7 @@ fn cases(each: impl Fn(Case)) {
         let proven = || provider.contract.example.iter().filter(|example| !example.unsigned);
         assert!(proven().count() > 0, "{name} has no example");
         for example in proven() {
+            let provider = provider.clone().with_own(&[], example.options.clone()).unwrap();
             let case = || each(Case { provider: &provider, example });
             if std::panic::catch_unwind(std::panic::AssertUnwindSafe(case)).is_err() {
                 failed.push(name);
@@ -132,7 +133,7 @@ fn a_tampered_copy_is_refused() {
             case.refused("no body", &refused, |draft| draft.body.clear());
         } else if rule.covers_form() {
             case.refused("a changed form", &[Refusal::Mismatch], |draft| {
-                draft.edit_form("z", |_| Some("1".to_owned()))
+                draft.edit_form("z", |_| Some("1".to_owned()));
             });
         }
         if rule.needs_url() {
@@ -216,6 +217,10 @@ fn a_copy_from_another_time_is_stale_and_a_forged_one_never_is() {
 fn a_sample_is_accepted_and_carries_the_id_and_type_it_was_given() {
     cases(|Case { provider, example }| {
         let (name, event) = (&provider.id, &provider.contract.event);
+        if event.id.iter().any(|place| matches!(place, Value::Jwt(_))) {
+            // The event is a token that only its sender can sign.
+            return;
+        }
         let keys = keys(provider, &example.secret);
         let mut draft = provider.sample("evt-77", Some("thing.done"), 1_800_000_000).unwrap();
         draft.public_url = example.public_url.clone();

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::ContractError;
 use super::value::Value;
 use crate::event::json::{Picked, Pointers};
@@ -16,6 +19,7 @@ pub(super) enum Place {
     /// Number of the pointer in the set.
     Body(usize),
     Form(String, Option<Pointers>),
+    Jwt(Pointers),
     Text(String),
     If(String, Box<Place>),
     Joined(Vec<Place>),
@@ -32,6 +36,7 @@ impl Compiler {
             Value::If(text, place) => Place::If(text.clone(), Box::new(self.place(place)?)),
             Value::Joined(values) => Place::Joined(self.places(values)?),
             Value::Header(name) => Place::Header(name.clone()),
+            Value::Jwt(pointer) => Place::Jwt(pointers(&[pointer])?),
             Value::Query(name) => Place::Query(name.clone()),
             Value::Body(pointer) => {
                 self.0.push(pointer.clone());
@@ -86,6 +91,11 @@ impl<'a> Reader<'a> {
                 Some(Cow::Owned(all?.concat()))
             }
             Place::Body(n) => self.json()?.get(*n).map(Cow::Borrowed),
+            Place::Jwt(pointers) => {
+                let payload = self.body.trim_ascii().split(|b| *b == b'.').nth(1)?;
+                let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+                pointers.read(&payload).ok()?.get(0).map(|value| Cow::Owned(value.to_owned()))
+            }
             Place::Header(name) => {
                 let value = self.request.headers.nth(name, 0)?;
                 let once = self.request.headers.nth(name, 1).is_none();

@@ -66,7 +66,8 @@ fn put(draft: &mut Draft, place: Option<&Value>, text: &str) {
             String::from_utf8(inner).ok()
         }),
         Some(Value::Joined(values)) => put_joined(draft, values, text),
-        Some(Value::Text(_) | Value::If(..)) | None => {}
+        // What stands in a token, only its signer can set.
+        Some(Value::Text(_) | Value::If(..) | Value::Jwt(_)) | None => {}
     }
 }
 

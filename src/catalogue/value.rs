@@ -6,9 +6,11 @@ use crate::event::json::Pointers;
 
 /// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, `"form:FIELD:/pointer"` for JSON inside a form
 /// field, `"text:push"` for what is always the same, `"push if body:/ref"` for what is so where a place holds
-/// something, or several as in `"{body:/object}.{body:/action}"`.
+/// something, `"jwt:/claim"` where the body is a JSON Web Token, or several as in `"{body:/object}.{body:/action}"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
+    /// A claim of the JSON Web Token that is the body, by JSON Pointer.
+    Jwt(String),
     /// The same text always.
     Text(String),
     /// The text, where the place holds a scalar.
@@ -48,6 +50,7 @@ impl Value {
             ("text", text) => Self::Text(text.to_owned()),
             ("header", name) => Self::Header(name.to_ascii_lowercase()),
             ("body", pointer) => Self::Body(pointer.to_owned()),
+            ("jwt", pointer) => Self::Jwt(pointer.to_owned()),
             ("query", name) => Self::Query(name.to_owned()),
             ("form", field) => match field.split_once(":/") {
                 Some((field, rest)) => Self::Form { field: field.to_owned(), pointer: Some(format!("/{rest}")) },
@@ -55,7 +58,7 @@ impl Value {
             },
             _ => return Err(bad()),
         };
-        if let Self::Body(pointer) | Self::Form { pointer: Some(pointer), .. } = &value {
+        if let Self::Body(pointer) | Self::Jwt(pointer) | Self::Form { pointer: Some(pointer), .. } = &value {
             Pointers::new([pointer]).map_err(|_| bad())?;
         }
         Ok(value)
@@ -97,6 +100,7 @@ impl std::fmt::Display for Value {
             }),
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Jwt(pointer) => write!(f, "jwt:{pointer}"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Form { field, pointer: Some(pointer) } => write!(f, "form:{field}:{pointer}"),
             Self::Form { field, pointer: None } => write!(f, "form:{field}"),

@@ -148,13 +148,13 @@ fn report(unreadable: &[Unreadable]) {
 }
 
 fn rows(letters: &[Box<RawValue>], with_head: bool) -> anyhow::Result<String> {
-    let row = |letter: &Box<RawValue>| {
+    let row = |letter: &RawValue| {
         let letter: Letter = serde_json::from_str(letter.get())?;
         let state = if letter.replaying == Some(true) { "replaying" } else { "waiting" };
         let (attempts, time) = (letter.attempts.to_string(), time(letter.time_ms));
         Ok([letter.id, time, attempts, state.to_owned(), letter.reason, plain(&letter.detail)])
     };
-    let rows = letters.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
+    let rows = letters.iter().map(|letter| row(letter)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = table(["ID", "SINCE", "ATTEMPTS", "STATE", "REASON", "DETAIL"], &rows);
     Ok(if with_head { text } else { text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) })
 }
@@ -199,8 +199,8 @@ async fn each(which: &Which, done: &str, replay: bool, files: &Files) -> anyhow:
             let page = page(&mut api, backend, after.as_deref(), false).await?;
             report(&page.unreadable);
             good &= page.unreadable.is_empty();
-            let id = |letter: &Box<RawValue>| Ok(serde_json::from_str::<Letter>(letter.get())?.id.parse()?);
-            ids = page.dead_letters.iter().map(id).collect::<anyhow::Result<_>>()?;
+            let id = |letter: &RawValue| Ok(serde_json::from_str::<Letter>(letter.get())?.id.parse()?);
+            ids = page.dead_letters.iter().map(|letter| id(letter)).collect::<anyhow::Result<_>>()?;
             after = page.next;
         }
         for id in ids.drain(..) {

@@ -149,13 +149,13 @@ async fn list(args: &List, files: &Files) -> anyhow::Result<()> {
 }
 
 fn rows(events: &[Box<RawValue>], with_head: bool) -> anyhow::Result<String> {
-    let row = |event: &Box<RawValue>| {
+    let row = |event: &RawValue| {
         let row: Row = serde_json::from_str(event.get())?;
         let source = row.source.strip_prefix("urn:webhook:").unwrap_or(&row.source);
         let sequence = row.sequence.trim_start_matches('0').to_owned();
         Ok([sequence, row.recordedtime, source.to_owned(), plain(&row.kind), plain(&row.id)])
     };
-    let rows = events.iter().map(row).collect::<anyhow::Result<Vec<_>>>()?;
+    let rows = events.iter().map(|event| row(event)).collect::<anyhow::Result<Vec<_>>>()?;
     let text = table(["SEQUENCE", "RECEIVED", "SOURCE", "TYPE", "ID"], &rows);
     Ok(if with_head { text } else { text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) })
 }

@@ -137,9 +137,12 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     }
     add("proof", proof(provider));
     let signed = match &contract.verify {
-        Spec::Hmac(spec) => Some(&spec.message),
-        Spec::Digest(spec) => Some(&spec.message),
-        Spec::Signature(spec) => Some(&spec.message),
+        Spec::Hmac(spec) => Some(spec.message.clone()),
+        Spec::Digest(spec) => Some(spec.message.clone()),
+        Spec::Signature(spec) => Some(spec.message.clone()),
+        Spec::Jwt(spec) => {
+            spec.body_hash.as_ref().map(|hash| format!("the claim {} holds the body's SHA-256", hash.claim))
+        }
         Spec::Token(_) | Spec::Basic {} | Spec::None {} => None,
     };
     if let Some(message) = signed {
@@ -186,6 +189,7 @@ fn window(provider: &Provider) -> String {
     match (rule.tolerance_s(), rule.timestamp_header()) {
         (Some(seconds), Some(header)) => format!("{} by the header {header}", time(Duration::from_secs(seconds))),
         (Some(seconds), None) => format!("{} by the time in the request", time(Duration::from_secs(seconds))),
+        (None, _) if matches!(provider.contract.verify, Spec::Jwt(_)) => "as long as the token is valid".to_owned(),
         (None, _) if rule.is_timed() => "none unless the source sets `tolerance`: the time is signed".to_owned(),
         (None, _) => "none: a copy is recognised as a duplicate, no more".to_owned(),
     }
@@ -205,6 +209,10 @@ fn proof(provider: &Provider) -> String {
         Spec::Hmac(spec) => signature(spec.encoding, &spec.signature),
         Spec::Digest(spec) => signature(spec.encoding, &spec.signature),
         Spec::Signature(spec) => signature(spec.encoding, &spec.signature),
+        Spec::Jwt(spec) => {
+            let names: Vec<String> = spec.algorithms.iter().map(|name| format!("{name:?}")).collect();
+            format!("JSON Web Token ({}) in {}", names.join(", "), place(&spec.token))
+        }
         Spec::Token(spec) => {
             format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
         }
@@ -219,7 +227,7 @@ fn place(field: &FieldSpec) -> String {
         (_, Some(query), ..) => format!("the query parameter {query}"),
         (_, _, Some(pointer), _) => format!("the body at {pointer}"),
         (_, _, _, Some(form)) => format!("the form field {form}"),
-        _ => String::new(),
+        _ => "the body itself".to_owned(),
     };
     for also in &field.also {
         let _ = write!(text, " or {also}");

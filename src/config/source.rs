@@ -12,7 +12,7 @@ use super::{DEMO, Vars};
 use crate::catalogue::{self, CatalogueError, ContractError, Provider};
 use crate::event::{Secret, SecretRef, SourceName};
 use crate::ingress::settings;
-use crate::verify::{KeyError, Keys, Spec};
+use crate::verify::{KeyError, Keys, RuleError, Spec};
 
 /// `provider` of a source that brings its own contract.
 const CUSTOM: &str = "custom";
@@ -54,9 +54,12 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
-    let secrets = reading.secrets(vars);
+    let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
     let provider = reading.provider()?;
+    if let (Some(jwks), true) = (options.get("jwks"), provider.rule.wants_public_keys()) {
+        reading.jwks(jwks, secrets.as_mut());
+    }
     let provider = reading.own_values(provider, secrets.as_deref().unwrap_or_default(), options)?;
     if clean && let Some(secrets) = &secrets {
         let waits = no_file && name.as_str() == DEMO && secrets.is_empty();
@@ -215,6 +218,17 @@ impl Reading<'_, '_> {
         }
     }
 
+    /// A key set among the options counts like one among the public keys.
+    fn jwks(&mut self, jwks: &str, keys: Option<&mut Vec<Secret>>) {
+        if jwks.starts_with("http") {
+            let what = "is a URL, and this version fetches no keys: save them, and write \"file:PATH\"";
+            return self.collect.mistake(&["sources", self.name, "options", "jwks"], what);
+        }
+        if let Some(keys) = keys {
+            keys.extend(Secret::new(jwks.as_bytes().to_vec()));
+        }
+    }
+
     fn own_values(
         &mut self,
         provider: Provider,
@@ -223,12 +237,8 @@ impl Reading<'_, '_> {
     ) -> Option<Provider> {
         match provider.with_own(secrets, options) {
             Ok(provider) => Some(provider),
-            Err(ContractError::Key { key, problem }) => {
+            Err(ContractError::Key { key, problem } | ContractError::Verify(RuleError { key, problem })) => {
                 self.mistake(key, problem);
-                None
-            }
-            Err(error) => {
-                self.mistake("options", error.to_string());
                 None
             }
         }
@@ -245,7 +255,7 @@ impl Reading<'_, '_> {
         match provider.rule.keys(secrets) {
             Ok(_) => {}
             Err(KeyError::Absent) if public => {
-                self.mistake("public_keys", "missing: the provider signs with a private key")
+                self.mistake("public_keys", "missing: the provider signs with a private key");
             }
             Err(KeyError::Absent) => self.mistake("secrets", "missing: the provider signs with a secret"),
             Err(error) => self.mistake("secrets", error.to_string()),

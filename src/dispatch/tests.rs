@@ -33,7 +33,8 @@ async fn start(dir: &Path, queues: &[Memory]) -> Bench {
     })
     .unwrap();
     let names: Vec<BackendName> = ["a", "b", "c"].iter().take(queues.len()).map(|name| name.parse().unwrap()).collect();
-    let routes = Routes::new(names.clone(), vec![("s".parse().unwrap(), vec![names[0].clone()])], Vec::new());
+    let first = names.iter().take(1).cloned().collect();
+    let routes = Routes::new(names.clone(), vec![("s".parse().unwrap(), first)], Vec::new());
     let dead = DeadLetters::new(dir, &metrics.dead_letters);
     let options = Options { journal, routes: Arc::new(routes), dead, metrics };
     let backends = names.iter().zip(queues);
@@ -138,7 +139,7 @@ async fn a_letter_is_published_again_once_the_backend_takes_it_and_then_goes() {
 async fn a_letter_waits_for_a_backend_that_is_down_and_for_the_next_process() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::default();
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     queue.limit(100);
     bench.append("s.t", 200).await;
     bench.append("s.t", 10).await;
@@ -149,7 +150,7 @@ async fn a_letter_waits_for_a_backend_that_is_down_and_for_the_next_process() {
     bench.dispatch.replays().release(&id("a-1")).await.unwrap();
     bench.kill().await;
 
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     assert_eq!(bench.dead(), 1);
     queue.fail(None);
     bench.arrived(0, &[2, 1]).await;
@@ -260,7 +261,7 @@ async fn an_event_that_a_second_backend_refuses_becomes_its_dead_letter_and_the_
 async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::with_cursor();
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     for _ in 0..5 {
         bench.append("s.t", 10).await;
     }
@@ -268,8 +269,45 @@ async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
     bench.order(0, 2, 3, None).await.unwrap();
     bench.done().await;
     bench.stop().await;
-    let bench = start(dir.path(), &[queue.clone()]).await;
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
     bench.append("s.t", 10).await;
     bench.arrived(0, &[1, 2, 3, 4, 5, 2, 3, 6]).await;
+    bench.stop().await;
+}
+
+/// A backend whose first connection panics.
+struct Panics {
+    queue: Memory,
+    armed: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Backend for Panics {
+    fn limits(&self) -> crate::backend::Limits {
+        self.queue.limits()
+    }
+
+    async fn connect(&self) -> Result<Box<dyn crate::backend::Session>, Failure> {
+        assert!(!self.armed.swap(false, std::sync::atomic::Ordering::SeqCst), "a mistake of ours");
+        self.queue.connect().await
+    }
+
+    async fn lint(&self) -> Result<Vec<String>, Failure> {
+        self.queue.lint().await
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_panics_is_started_again_and_misses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = start(dir.path(), &[]).await;
+    let queue = Memory::default();
+    let backend = Panics { queue: queue.clone(), armed: true.into() };
+    let name: BackendName = "p".parse().unwrap();
+    bench.options.routes = Arc::new(Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
+    bench.dispatch = Dispatch::start(&bench.options, vec![(name, Arc::new(backend))]).await;
+    let sequence = bench.append("s.t", 10).await;
+    until(|| queue.messages().len() == 1, || "the event".to_owned()).await;
+    assert_eq!(queue.messages()[0].sequence, sequence);
     bench.stop().await;
 }

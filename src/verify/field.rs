@@ -12,7 +12,7 @@ use super::{Draft, MAX_SIGNATURES, Refusal, RuleError};
 use crate::event::json::{Pointers, set};
 use crate::event::{Request, form};
 
-/// `{ header | body | query | form, also?, split?, prefix?, item? }`.
+/// `{ header | body | query | form | whole, also?, split?, prefix?, item? }`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FieldSpec {
@@ -26,6 +26,8 @@ pub struct FieldSpec {
     pub query: Option<String>,
     /// Field of the form in the body; with `body` beside it, that pointer leads into the JSON in the field.
     pub form: Option<String>,
+    /// The whole body is the value.
+    pub whole: bool,
     /// Separator of the list, one ASCII character; blanks around the items do not count.
     pub split: Option<String>,
     /// What the value begins with; items of a list without it are somebody else's. A `*` at its beginning stands
@@ -53,6 +55,7 @@ enum Place {
     Query(String),
     Form(String),
     FormJson(String, String, Pointers),
+    Whole,
 }
 
 impl Field {
@@ -80,9 +83,11 @@ impl Field {
                     Some(form) => Place::FormJson(form, body, pointers),
                 }
             }
+            (None, None, None, None) if spec.whole => Place::Whole,
+            _ if spec.whole => return Err(RuleError::new(key, "has `whole`, which stands alone")),
             (None, None, Some(query), None) if !query.is_empty() => Place::Query(query),
             (None, None, None, Some(form)) if !form.is_empty() => Place::Form(form),
-            _ => return Err(RuleError::new(key, "needs one of `header`, `body`, `query` and `form`")),
+            _ => return Err(RuleError::new(key, "needs one of `header`, `body`, `query`, `form` and `whole`")),
         };
         Ok(Self { place, split, prefix: spec.prefix.unwrap_or_default(), item: spec.item })
     }
@@ -101,6 +106,11 @@ impl Field {
             Place::Body(pointer, _) => Some(pointer),
             _ => None,
         }
+    }
+
+    /// Whether the value is the whole body.
+    pub(super) fn is_whole_body(&self) -> bool {
+        matches!(self.place, Place::Whole)
     }
 
     /// Whether both stand in the same text.
@@ -166,6 +176,9 @@ impl Field {
                 let picked = pointers.read(request.body).map_err(|_| Refusal::Missing)?;
                 picked.get(0).ok_or(Refusal::Missing)?.to_owned()
             }
+            Place::Whole if request.body.trim_ascii().is_empty() => return Err(Refusal::Missing),
+            Place::Whole if request.body.trim_ascii().len() != request.body.len() => return Err(Refusal::Mismatch),
+            Place::Whole => return Ok(vec![Cow::Borrowed(request.body)]),
             Place::Query(name) => parameter_once(request.query, name)?,
             Place::Form(name) => form_once(request, name)?,
             Place::FormJson(name, _, pointers) => within(&form_once(request, name)?, pointers)?,
@@ -198,6 +211,10 @@ impl Field {
                 let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&draft.body) else { return };
                 set(&mut body, pointer, edit(old).map_or(serde_json::Value::Null, Into::into));
                 draft.body = body.to_string().into_bytes();
+            }
+            Place::Whole => {
+                let old = String::from_utf8_lossy(&draft.body).into_owned();
+                draft.body = edit(Some(old)).unwrap_or_default().into_bytes();
             }
             Place::Query(name) => draft.edit_query(name, edit),
             Place::Form(name) => draft.edit_form(name, edit),

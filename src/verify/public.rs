@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256,
-    UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+    RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use super::field::FieldSpec;
+use super::jwt::JwtAlgorithm;
 use super::signed::{Encoding, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{KeyError, Refusal, RuleError};
@@ -141,6 +142,30 @@ impl Public {
         self.signed.fresh(&proof, now_s)?;
         Ok(key)
     }
+}
+
+/// A public key of a JSON Web Token, undecided of which algorithm.
+pub(super) struct PublicKey(Vec<u8>);
+
+impl PublicKey {
+    /// Whether this key made `signature`; never, where it is no key of the algorithm.
+    pub(super) fn verifies(&self, algorithm: JwtAlgorithm, message: &[u8], signature: &[u8]) -> bool {
+        let (kind, verification): (_, &dyn VerificationAlgorithm) = match algorithm {
+            JwtAlgorithm::RS256 => (Algorithm::RsaPkcs1Sha256, &RSA_PKCS1_2048_8192_SHA256),
+            JwtAlgorithm::ES256 => (Algorithm::EcdsaP256Sha256, &ECDSA_P256_SHA256_FIXED),
+            JwtAlgorithm::EdDSA => (Algorithm::Ed25519, &ED25519),
+            JwtAlgorithm::HS256 | JwtAlgorithm::HS384 | JwtAlgorithm::HS512 => return false,
+        };
+        let key = kind.key(self.0.clone()).map(|key| UnparsedPublicKey::new(verification, key));
+        key.is_some_and(|key| key.verify(message, signature).is_ok())
+    }
+}
+
+/// The public keys in PEM, base64 or a JWKS, that a token may be signed with.
+pub(super) fn jwt_keys(text: &[u8]) -> Vec<PublicKey> {
+    let kinds = [Algorithm::RsaPkcs1Sha256, Algorithm::EcdsaP256Sha256, Algorithm::Ed25519];
+    let fits = |bytes: &Vec<u8>| kinds.iter().any(|kind| kind.key(bytes.clone()).is_some());
+    decode(text).into_iter().filter(fits).map(PublicKey).collect()
 }
 
 /// All keys that `text` may hold, undecided of which algorithm.

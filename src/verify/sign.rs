@@ -88,6 +88,7 @@ pub fn sign(rule: &Rule, keys: &Keys, draft: &mut Draft, now_s: i64) -> Result<(
         (Family::Hmac(rule), KeySet::Hmac(keys)) => rule.sign(keys, draft, now_s),
         (Family::Digest(rule), KeySet::Secret(keys)) => rule.sign(keys, draft, now_s),
         (Family::Public(_), KeySet::Public(_)) => Err(SignError::Private),
+        (Family::Jwt(rule), KeySet::Jwt(keys)) => rule.sign(keys, draft, now_s),
         (Family::Token(rule), KeySet::Token(keys)) => rule.sign(keys, draft),
         (Family::Basic, KeySet::Basic(keys)) => basic::sign(keys, draft),
         (Family::None, KeySet::None) => Ok(()),

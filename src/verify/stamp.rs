@@ -74,7 +74,7 @@ pub(super) struct Sent<'r> {
 impl Stamp {
     pub(super) fn new(spec: StampSpec, tolerance_s: u64) -> Result<Self, RuleError> {
         let StampSpec { header, body, query, form, split, prefix, item, unit, enforce } = spec;
-        let field = FieldSpec { header, body, query, form, split, prefix, item, also: Vec::new() };
+        let field = FieldSpec { header, body, query, form, split, prefix, item, ..FieldSpec::default() };
         let tolerance_s = enforce.unwrap_or(true).then_some(tolerance_s);
         Ok(Self { field: Field::new(field, "timestamp")?, unit, tolerance_s })
     }

@@ -77,9 +77,10 @@ impl Node {
         );
         std::fs::write(self.dir.join("rabbitmq.conf"), config).unwrap();
         // The wrapper in the path changes user and directory; this is what it calls.
-        let command = ["/usr/lib/rabbitmq/bin/rabbitmq-server"];
-        let clean = format!("epmd -port {} -kill; test -e keep || rm -rf \"$PWD\"", self.port + 2);
-        let mut process = Process::start(&command, &self.env(), &self.dir, &clean);
+        // Left to itself the node would start an epmd that outlives it; this one ends with the group.
+        let script = "epmd -port $ERL_EPMD_PORT -address 127.0.0.1 & exec /usr/lib/rabbitmq/bin/rabbitmq-server";
+        let clean = "test -e keep || rm -rf \"$PWD\"";
+        let mut process = Process::start(&["bash", "-c", script], &self.env(), &self.dir, clean);
         process.wait("rabbitmq-server (Debian package rabbitmq-server)", || answers(self.port)).await;
         self.process = Some(process);
     }

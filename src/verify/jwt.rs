@@ -1,0 +1,348 @@
+//! JSON Web Tokens (RFC 7519) that a sender signs beside the body, or in its place.
+//!
+//! The algorithms are the rule's, never the token's choice: a rule takes secrets or public keys, not both, so that
+//! nobody signs with a public key as if it were a secret, and `none` is no algorithm at all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::Value as Json;
+use sha2::Digest as _;
+use subtle::ConstantTimeEq as _;
+
+use super::field::{Field, FieldSpec};
+use super::hmac::{Hash, State};
+use super::public::{self, PublicKey};
+use super::sign::{Draft, SignError};
+use super::signed::Encoding;
+use super::{KeyError, Refusal, RuleError};
+use crate::event::{Request, Secret, units};
+
+/// `kind = "jwt"`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtSpec {
+    /// Where the token stands.
+    pub token: FieldSpec,
+    /// Algorithms that are believed.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// Claims that must be there, each with one of these values. `{url}` stands for the URL that the sender was given,
+    /// `{option:NAME}` for what the source sets, `{option:NAME?}` for that or, where it is not set, anything.
+    #[serde(default)]
+    pub claims: BTreeMap<String, Values>,
+    /// The claim with the body's SHA-256.
+    #[serde(default)]
+    pub body_hash: Option<HashSpec>,
+    /// The claim with the URL's SHA-256.
+    #[serde(default)]
+    pub url_hash: Option<HashSpec>,
+    /// Oldest `iat` that is believed; without it only `exp` and `nbf` bound a token, where it has them.
+    #[serde(default, deserialize_with = "units::optional_duration")]
+    pub max_age: Option<Duration>,
+}
+
+/// One value, or several of which one must be there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Values {
+    /// The only value.
+    One(String),
+    /// Any of these.
+    Any(Vec<String>),
+}
+
+/// A claim that holds a SHA-256 digest.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HashSpec {
+    /// Name of the claim.
+    pub claim: String,
+    /// How the digest is written.
+    pub encoding: Encoding,
+}
+
+/// `alg` of RFC 7518 and RFC 8037.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum JwtAlgorithm {
+    /// HMAC with SHA-256.
+    HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
+    /// RSA PKCS #1 v1.5 with SHA-256.
+    RS256,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// Ed25519.
+    EdDSA,
+}
+
+/// How far two clocks may be apart, seconds.
+const LEEWAY_S: i64 = 60;
+
+/// How long a token of ours is valid, seconds.
+const VALID_S: i64 = 300;
+
+impl JwtAlgorithm {
+    fn named(name: &str) -> Option<Self> {
+        [Self::HS256, Self::HS384, Self::HS512, Self::RS256, Self::ES256, Self::EdDSA]
+            .into_iter()
+            .find(|algorithm| format!("{algorithm:?}") == name)
+    }
+
+    /// The hash of an algorithm with a secret; `None` for those with public keys.
+    fn hash(self) -> Option<Hash> {
+        match self {
+            Self::HS256 => Some(Hash::Sha256),
+            Self::HS384 => Some(Hash::Sha384),
+            Self::HS512 => Some(Hash::Sha512),
+            Self::RS256 | Self::ES256 | Self::EdDSA => None,
+        }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::HS256 => "jwt-hs256",
+            Self::HS384 => "jwt-hs384",
+            Self::HS512 => "jwt-hs512",
+            Self::RS256 => "jwt-rs256",
+            Self::ES256 => "jwt-es256",
+            Self::EdDSA => "jwt-eddsa",
+        }
+    }
+}
+
+/// A secret or the public keys of one text.
+pub(super) enum Key {
+    Secret(Secret),
+    Public(Vec<PublicKey>),
+}
+
+/// A compiled [`JwtSpec`].
+#[derive(Debug, Clone)]
+pub(super) struct Jwt {
+    pub(super) token: Field,
+    algorithms: Vec<JwtAlgorithm>,
+    claims: BTreeMap<String, Vec<String>>,
+    body_hash: Option<HashSpec>,
+    url_hash: Option<HashSpec>,
+    pub(super) max_age_s: Option<u64>,
+}
+
+impl Jwt {
+    pub(super) fn new(spec: JwtSpec) -> Result<Self, RuleError> {
+        let secret = spec.algorithms.iter().filter(|algorithm| algorithm.hash().is_some()).count();
+        if spec.algorithms.is_empty() || (secret != 0 && secret != spec.algorithms.len()) {
+            return Err(RuleError::new(
+                "algorithms",
+                "must be some of HS256, HS384 and HS512, or of RS256, ES256 and EdDSA",
+            ));
+        }
+        let values = |values| match values {
+            Values::One(value) => vec![value],
+            Values::Any(values) => values,
+        };
+        let claims: BTreeMap<_, _> = spec.claims.into_iter().map(|(name, all)| (name, values(all))).collect();
+        if claims.values().any(Vec::is_empty) {
+            return Err(RuleError::new("claims", "has a claim without a value"));
+        }
+        Ok(Self {
+            token: Field::new(spec.token, "token")?,
+            algorithms: spec.algorithms,
+            claims,
+            body_hash: spec.body_hash,
+            url_hash: spec.url_hash,
+            max_age_s: spec.max_age.map(|age| age.as_secs()),
+        })
+    }
+
+    /// Puts `options` into the claims.
+    ///
+    /// # Errors
+    /// The first option that is needed and not set.
+    pub(super) fn with_options(&mut self, options: &BTreeMap<String, String>) -> Result<(), String> {
+        let mut missing = None;
+        self.claims.retain(|_, values| {
+            let mut needless = false;
+            for value in values.iter_mut() {
+                let Some(name) = value.strip_prefix("{option:").and_then(|rest| rest.strip_suffix('}')) else {
+                    continue;
+                };
+                match (options.get(name.trim_end_matches('?')), name.ends_with('?')) {
+                    (Some(set), _) => *value = set.clone(),
+                    (None, true) => needless = true,
+                    (None, false) => missing = missing.take().or(Some(name.to_owned())),
+                }
+            }
+            !needless
+        });
+        missing.map_or(Ok(()), Err)
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        self.algorithms.first().map_or("jwt", |algorithm| algorithm.method())
+    }
+
+    pub(super) fn wants_public_keys(&self) -> bool {
+        self.algorithms.iter().all(|algorithm| algorithm.hash().is_none())
+    }
+
+    pub(super) fn covers_body(&self) -> bool {
+        self.body_hash.is_some() || self.token.is_whole_body()
+    }
+
+    pub(super) fn needs_url(&self) -> bool {
+        self.url_hash.is_some() || self.claims.values().flatten().any(|value| value == "{url}")
+    }
+
+    pub(super) fn keys(&self, secrets: &[Secret]) -> Result<Vec<Key>, KeyError> {
+        if !self.wants_public_keys() {
+            return Ok(secrets.iter().cloned().map(Key::Secret).collect());
+        }
+        let key = |(n, text): (usize, &Secret)| {
+            let found: Vec<_> = public::jwt_keys(text.expose());
+            let malformed =
+                KeyError::Malformed { number: n + 1, expected: "a public key in PEM, base64 or JWKS".to_owned() };
+            if found.is_empty() { Err(malformed) } else { Ok(Key::Public(found)) }
+        };
+        secrets.iter().enumerate().map(key).collect()
+    }
+
+    /// The position of the key that matches.
+    pub(super) fn check(&self, keys: &[Key], request: &Request, now_s: i64) -> Result<usize, Refusal> {
+        let token = self.token.only(request)?;
+        let token = std::str::from_utf8(&token).map_err(|_| Refusal::Mismatch)?.trim();
+        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Mismatch)?;
+        let (header, payload) =
+            signed.split_once('.').filter(|(_, rest)| !rest.contains('.')).ok_or(Refusal::Mismatch)?;
+        let header = object(header).ok_or(Refusal::Mismatch)?;
+        let algorithm = header.get("alg").and_then(Json::as_str).and_then(JwtAlgorithm::named);
+        let algorithm = algorithm.filter(|algorithm| self.algorithms.contains(algorithm)).ok_or(Refusal::Mismatch)?;
+        // `crit` names what a reader must understand; nothing of it is understood here.
+        if header.get("crit").is_some() {
+            return Err(Refusal::Mismatch);
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Mismatch)?;
+        let mut matched = None;
+        for (n, key) in keys.iter().enumerate() {
+            let right = match (key, algorithm.hash()) {
+                (Key::Secret(secret), Some(hash)) => State::new(hash, secret.expose())
+                    .is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(&signature))),
+                (Key::Public(keys), None) => {
+                    keys.iter().any(|key| key.verifies(algorithm, signed.as_bytes(), &signature))
+                }
+                _ => false,
+            };
+            if right {
+                matched = matched.or(Some(n));
+            }
+        }
+        let key = matched.ok_or(Refusal::Mismatch)?;
+        let claims = object(payload).ok_or(Refusal::Mismatch)?;
+        self.claims_hold(&claims, request)?;
+        self.fresh(&claims, now_s)?;
+        Ok(key)
+    }
+
+    fn claims_hold(&self, claims: &Json, request: &Request) -> Result<(), Refusal> {
+        for (name, allowed) in &self.claims {
+            let claim = claims.get(name).ok_or(Refusal::Mismatch)?;
+            let one = std::slice::from_ref(claim);
+            let found = claim.as_array().map_or(one, Vec::as_slice);
+            let fits = |found: &Json| {
+                allowed.iter().any(|wanted| match wanted.as_str() {
+                    "{url}" => found.as_str().is_some_and(|found| Some(found) == request.public_url),
+                    wanted => text(found).is_some_and(|found| found == wanted),
+                })
+            };
+            if !found.iter().any(fits) {
+                return Err(Refusal::Mismatch);
+            }
+        }
+        let url = || request.public_url.map(str::as_bytes).unwrap_or_default();
+        self.hash_holds(self.body_hash.as_ref(), claims, request.body)?;
+        self.hash_holds(self.url_hash.as_ref(), claims, url())
+    }
+
+    fn hash_holds(&self, spec: Option<&HashSpec>, claims: &Json, content: &[u8]) -> Result<(), Refusal> {
+        let Some(spec) = spec else { return Ok(()) };
+        let digest = claims.get(&spec.claim).and_then(Json::as_str);
+        // Senders leave the claim out where there is no body.
+        if digest.is_none() && content.is_empty() {
+            return Ok(());
+        }
+        let digest = digest.and_then(|text| spec.encoding.decode(text.as_bytes())).ok_or(Refusal::Mismatch)?;
+        if digest == sha2::Sha256::digest(content).as_slice() { Ok(()) } else { Err(Refusal::Mismatch) }
+    }
+
+    fn fresh(&self, claims: &Json, now_s: i64) -> Result<(), Refusal> {
+        let time = |name: &str| claims.get(name).and_then(|at| at.as_i64().or_else(|| at.as_f64().map(|at| at as i64)));
+        let stale = |at_s: i64, tolerance_s: u64| Err(Refusal::Stale { skew_s: now_s.abs_diff(at_s), tolerance_s });
+        if let Some(at_s) = time("exp")
+            && now_s.saturating_sub(LEEWAY_S) >= at_s
+        {
+            return stale(at_s, LEEWAY_S.unsigned_abs());
+        }
+        if let Some(at_s) = time("nbf")
+            && now_s.saturating_add(LEEWAY_S) < at_s
+        {
+            return stale(at_s, LEEWAY_S.unsigned_abs());
+        }
+        match (self.max_age_s, time("iat")) {
+            (Some(_), None) => Err(Refusal::Missing),
+            (Some(age), Some(at_s)) if now_s.abs_diff(at_s) > age => stale(at_s, age),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn sign(&self, keys: &[Key], draft: &mut Draft, now_s: i64) -> Result<(), SignError> {
+        let Some(Key::Secret(secret)) = keys.first() else { return Err(SignError::Private) };
+        let algorithm = self.algorithms.first().ok_or(SignError::WrongKeys)?;
+        let hash = algorithm.hash().ok_or(SignError::Private)?;
+        let mut claims = serde_json::Map::new();
+        for (name, values) in &self.claims {
+            let value = values.first().map(String::as_str).unwrap_or_default();
+            let value =
+                if value == "{url}" { draft.public_url.as_deref().ok_or(SignError::Incomplete)? } else { value };
+            claims.insert(name.clone(), value.into());
+        }
+        for (name, at_s) in [("iat", now_s), ("nbf", now_s), ("exp", now_s.saturating_add(VALID_S))] {
+            claims.insert(name.to_owned(), at_s.into());
+        }
+        let url = draft.public_url.clone().unwrap_or_default().into_bytes();
+        for (spec, content) in [(&self.body_hash, &draft.body), (&self.url_hash, &url)] {
+            if let Some(spec) = spec {
+                claims.insert(spec.claim.clone(), spec.encoding.encode(&sha2::Sha256::digest(content)).into());
+            }
+        }
+        let header = format!(r#"{{"alg":"{algorithm:?}","typ":"JWT"}}"#);
+        let payload = Json::Object(claims).to_string();
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let state = State::new(hash, secret.expose()).ok_or(SignError::WrongKeys)?;
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(state.tag(&[&signed])));
+        self.token.edit(draft, |_| Some(self.token.write(&token)));
+        Ok(())
+    }
+}
+
+/// A part of a token that is a JSON object.
+fn object(part: &str) -> Option<Json> {
+    let json: Json = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
+    json.is_object().then_some(json)
+}
+
+/// A claim as the text that a rule has.
+fn text(claim: &Json) -> Option<String> {
+    match claim {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(_) | Json::Bool(_) => Some(claim.to_string()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
