@@ -4,10 +4,12 @@
 
 mod backends;
 mod consumers;
+mod dead;
 mod events;
 mod health;
 mod page;
 mod problem;
+mod replay;
 pub mod settings;
 mod stream;
 
@@ -95,6 +97,7 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Server> {
             .route("/v1/events", web::get().to(events::list))
             .route("/v1/events/stream", web::get().to(stream::stream))
             .route("/v1/events/{sequence}", web::get().to(events::show))
+            .route("/v1/events/{sequence}/replay", web::post().to(replay::event))
             .route("/v1/consumers", web::get().to(consumers::list))
             .route("/v1/consumers/{name}/events", web::get().to(consumers::events))
             .route("/v1/consumers/{name}", web::put().to(consumers::put))
@@ -102,7 +105,13 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Server> {
             .route("/v1/backends", web::get().to(backends::list))
             .route("/v1/backends/{name}/pause", web::post().to(backends::pause))
             .route("/v1/backends/{name}/resume", web::post().to(backends::resume))
-            .route("/v1/dead-letters", web::get().to(backends::dead_letters))
+            .route("/v1/dead-letters", web::get().to(dead::list))
+            .route("/v1/dead-letters/{id}", web::get().to(dead::show))
+            .route("/v1/dead-letters/{id}", web::delete().to(dead::delete))
+            .route("/v1/dead-letters/{id}/replay", web::post().to(dead::replay))
+            .route("/v1/replays", web::get().to(replay::list))
+            .route("/v1/replays", web::post().to(replay::range))
+            .route("/v1/replays/{id}", web::delete().to(replay::cancel))
             .default_service(web::to(|| async { Problem::NotFound("this path does not exist".to_owned()).response() }))
     })
     .workers(1)

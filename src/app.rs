@@ -60,7 +60,7 @@ impl Bridge {
 
         let journal = open_journal(&config, &metrics).await?;
         let parts = dispatch::Options {
-            dead: DeadLetters::new(&config.journal.dir),
+            dead: DeadLetters::new(&config.journal.dir, &metrics.dead_letters),
             journal: journal.clone(),
             routes: Arc::new(config.routes.clone()),
             metrics: metrics.clone(),

@@ -125,6 +125,12 @@ pub trait Session: Send {
 
     /// Publishes 1 to [`Limits::events`] events, in order, and reports on each.
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome>;
+
+    /// As [`Self::publish`], for events out of their place that somebody asked to have again: a cursor that the
+    /// backend keeps beside its data stays where it is, and the broker does not take them for copies.
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.publish(batch).await
+    }
 }
 
 /// What one call of [`Session::publish`] may carry.

@@ -1,6 +1,9 @@
 //! The command line: one file a command.
 
+pub mod api;
 pub mod check;
+pub mod dead;
+pub mod events;
 pub mod http;
 pub mod providers;
 pub mod remote;
@@ -66,6 +69,8 @@ enum Command {
     },
     Send(send::Args),
     Tail(tail::Args),
+    Events(events::Args),
+    Dead(dead::Args),
     Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
@@ -110,7 +115,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => runtime()?.block_on(serve::run(&files)),
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
-        Command::Tail(args) => tail::run(&args),
+        Command::Tail(args) => tail::run(&args, &files),
+        Command::Events(args) => events::run(&args, &files),
+        Command::Dead(args) => dead::run(&args, &files),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }
@@ -142,5 +149,15 @@ pub fn print(text: &str) -> anyhow::Result<ExitCode> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_clash() {
+        super::Cli::command().debug_assert();
     }
 }

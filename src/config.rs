@@ -23,6 +23,7 @@ use config::{Map, Value};
 
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
+pub use secrets::resolve;
 pub use source::Source;
 
 use crate::event::route::Routes;

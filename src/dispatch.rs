@@ -2,29 +2,40 @@
 //!
 //! A lane reads the journal in order, publishes batches, and moves its cursor only over decided events:
 //! delivered, dead, or not routed to it. What may heal is retried for ever; what cannot goes to the dead letters.
+//! What somebody asks for again ([`Replays`]) travels beside that flow, and moves no cursor.
 //!
 //! Knows nothing of HTTP or of who sent an event.
 
+mod again;
 pub mod dead;
+pub mod files;
 mod lane;
+pub mod replay;
 pub mod retry;
 pub mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub use dead::DeadLetters;
+pub use files::Id;
+pub use replay::Replays;
 pub use status::{Health, Status};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Failure, Reason};
 use crate::event::BackendName;
 use crate::event::route::Routes;
 use crate::journal::{Cursor, Journal};
 use crate::telemetry::Metrics;
 
+/// Wait before a lane that panicked is started again.
+const RESTART: Duration = Duration::from_secs(1);
+
 /// What every lane uses.
+#[derive(Clone)]
 pub struct Options {
     /// Where events come from.
     pub journal: Journal,
@@ -39,9 +50,25 @@ pub struct Options {
 /// The running lanes.
 pub struct Dispatch {
     lanes: Vec<Arc<Status>>,
+    replays: Replays,
     tasks: TaskTracker,
     drain: CancellationToken,
     halt: CancellationToken,
+}
+
+/// Runs a lane until it ends; one that panics is started again where its cursor stands, since nobody else
+/// would deliver its events.
+async fn supervise<F>(lane: impl Fn(Cursor) -> F, mut cursor: Cursor, journal: &Journal, status: &Status)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    while let Err(error) = AbortOnDropHandle::new(tokio::spawn(lane(cursor))).await {
+        tracing::error!("the lane of backend {} ended and is started again: {error}", status.name);
+        let failure = Failure::new(Reason::Refused, "the lane panicked; it was started again");
+        status.down(&failure, journal.now_ms());
+        tokio::time::sleep(RESTART).await;
+        cursor = journal.cursors().get(&cursor_name(&status.name)).copied().unwrap_or(cursor);
+    }
 }
 
 /// Name of a backend's cursor in the journal.
@@ -70,6 +97,9 @@ impl Dispatch {
             }
             let _ = options.journal.drop_cursor(name).await;
         }
+        let names: Vec<_> = backends.iter().map(|(name, _)| name.clone()).collect();
+        // Blocks, while nothing else runs yet.
+        let replays = Replays::open(&options.dead, &options.journal, &names);
         let tasks = TaskTracker::new();
         let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
         let mut lanes = Vec::new();
@@ -85,23 +115,34 @@ impl Dispatch {
                 }
             };
             let status = Arc::new(Status::new(name, cursor.decided));
-            let lane = lane::Lane::new(options, status.clone(), backend, cursor, drain.clone());
-            let halt = halt.clone();
+            let lane = {
+                let (parts, replays) = (options.clone(), replays.clone());
+                let (status, drain) = (status.clone(), drain.clone());
+                move |cursor| {
+                    lane::Lane::new(&parts, &replays, status.clone(), backend.clone(), cursor, drain.clone()).run()
+                }
+            };
+            let (journal, status_of_lane, halt) = (options.journal.clone(), status.clone(), halt.clone());
             tasks.spawn(async move {
                 tokio::select! {
-                    () = lane.run() => {}
+                    () = supervise(lane, cursor, &journal, &status_of_lane) => {}
                     () = halt.cancelled() => {}
                 }
             });
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, tasks, drain, halt }
+        Self { lanes, replays, tasks, drain, halt }
     }
 
     /// All lanes, in the configuration's order.
     pub fn lanes(&self) -> &[Arc<Status>] {
         &self.lanes
+    }
+
+    /// What is to be published again.
+    pub fn replays(&self) -> &Replays {
+        &self.replays
     }
 
     /// Brings the figures of backlogs up to date; `now_ms` is Unix time in milliseconds.
@@ -116,7 +157,7 @@ impl Dispatch {
     }
 
     /// Lets every lane publish what waits as long as its broker takes it, at most until `patience` is over, then ends them.
-    pub async fn stop(&self, patience: std::time::Duration) {
+    pub async fn stop(&self, patience: Duration) {
         self.drain.cancel();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             self.halt.cancel();
@@ -124,3 +165,6 @@ impl Dispatch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

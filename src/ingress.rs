@@ -18,8 +18,8 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus_client::metrics::counter::Counter;
 
@@ -85,7 +85,8 @@ struct Head<'a>(&'a HeaderMap);
 
 impl Headers for Head<'_> {
     fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
-        self.0.get_all(name).nth(n).map(|value| value.as_bytes())
+        // A request has a dozen headers: comparing beats parsing and hashing the name each time.
+        self.0.iter().filter(|(key, _)| key.as_str() == name).nth(n).map(|(_, value)| value.as_bytes())
     }
 }
 
@@ -128,8 +129,17 @@ impl Ingress {
         tokio::time::sleep(FLUSH).await;
     }
 
-    /// Answers one request.
+    /// Answers one request; once the process stops, the connection ends with the answer.
     async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+        let mut response = self.answer(request, payload).await;
+        if self.stopping.load(Ordering::Relaxed) {
+            // A sender that is told does not send its next request into a socket that is about to go.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
+    }
+
+    async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
         let Some(source) = self.sources.get(request.path()) else {

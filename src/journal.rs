@@ -14,8 +14,10 @@
 //! One thread writes ([`writer`]), one keeps house ([`keeper`]); readers share memory and files with them.
 //! Knows nothing of HTTP, providers or brokers.
 
+mod answer;
 mod cursors;
 mod dedup;
+mod find;
 mod format;
 mod keeper;
 mod queue;
@@ -253,7 +255,7 @@ impl Journal {
         let answer = self.shared.queue.push(record);
         async move {
             match answer {
-                Ok(answer) => answer.await.unwrap_or(Err(AppendError::Closed)),
+                Ok(answer) => answer.await,
                 Err(error) => Err(error),
             }
         }

@@ -9,7 +9,15 @@ mod support {
     pub mod harness;
     pub mod memory;
     pub mod process;
+    pub mod rabbitmq;
     pub mod redis;
+    pub mod sqs;
+}
+
+mod brokers {
+    mod rabbitmq;
+    mod redis;
+    mod sqs;
 }
 
 macro_rules! contract {
@@ -28,6 +36,7 @@ macro_rules! contract {
             $module, $harness:
             everything_arrives_as_it_was,
             batches_follow_each_other,
+            what_is_published_again_arrives_again_and_moves_no_cursor,
             a_broker_that_is_down_is_an_error_at_connect,
             nothing_delivered_is_missing_after_a_crash_of_the_broker,
             a_broker_that_answers_nothing_holds_no_call_longer_than_promised,
@@ -40,3 +49,6 @@ macro_rules! contract {
 
 contract!(memory, crate::support::memory::InMemory);
 contract!(redis, crate::support::redis::RedisServer);
+contract!(rabbitmq, crate::support::rabbitmq::Rabbit);
+contract!(sqs_standard, crate::support::sqs::Standard);
+contract!(sqs_fifo, crate::support::sqs::Fifo);

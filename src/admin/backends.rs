@@ -1,9 +1,8 @@
-//! `/v1/backends`, `/v1/dead-letters`: where accepted events are, and what keeps them.
+//! `/v1/backends`: where accepted events are, and what keeps them.
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
+use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::Admin;
@@ -53,25 +52,4 @@ fn set_paused(admin: &Admin, name: &str, paused: bool) -> Result<HttpResponse, P
 fn find<'a>(admin: &'a Admin, name: &str) -> Result<&'a Arc<Status>, Problem> {
     let lane = admin.dispatch.lanes().iter().find(|lane| lane.name.as_str() == name);
     lane.ok_or_else(|| Problem::NotFound(format!("there is no backend `{name}`")))
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    backend: Option<String>,
-}
-
-/// The dead letters of one backend, or of all.
-pub async fn dead_letters(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
-    let which = web::Query::<Which>::from_query(request.query_string());
-    let which = which.map_err(|error| Problem::Invalid(error.to_string()))?.into_inner();
-    let lanes = match &which.backend {
-        Some(name) => vec![find(&admin, name)?.name.clone()],
-        None => admin.dispatch.lanes().iter().map(|lane| lane.name.clone()).collect(),
-    };
-    let dead = admin.parts.dead.clone();
-    let read = web::block(move || lanes.iter().map(|lane| dead.list(lane)).collect::<Result<Vec<_>, _>>());
-    let letters = read.await.map_err(|error| Problem::Failed(error.to_string()))?;
-    let letters = letters.map_err(|error| Problem::Failed(format!("cannot read the dead letters: {error}")))?;
-    Ok(HttpResponse::Ok().json(json!({"dead_letters": letters.into_iter().flatten().collect::<Vec<_>>()})))
 }

@@ -51,10 +51,7 @@ impl Query {
     /// # Errors
     /// None, or more than a page holds.
     pub fn limit(&self) -> Result<usize, Problem> {
-        match self.limit.unwrap_or(LIMIT) {
-            limit if (1..=MOST).contains(&limit) => Ok(limit),
-            limit => Err(Problem::Invalid(format!("`limit` is {limit}, but must be 1 to {MOST}"))),
-        }
+        limit(self.limit)
     }
 
     /// Longest wait for the first event.
@@ -67,6 +64,17 @@ impl Query {
         let wait =
             wait.map_err(|_| Problem::Invalid(format!("`wait` is `{text}`, but must be a duration such as 30s")))?;
         Ok(wait.min(LONGEST_WAIT))
+    }
+}
+
+/// Things on a page.
+///
+/// # Errors
+/// None, or more than a page holds.
+pub fn limit(given: Option<usize>) -> Result<usize, Problem> {
+    match given.unwrap_or(LIMIT) {
+        limit if (1..=MOST).contains(&limit) => Ok(limit),
+        limit => Err(Problem::Invalid(format!("`limit` is {limit}, but must be 1 to {MOST}"))),
     }
 }
 
@@ -103,15 +111,19 @@ pub async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpR
 
 /// One event, structured.
 pub async fn show(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
-    let wanted = sequence("sequence", &path)?;
+    let stored = find(&admin, sequence("sequence", &path)?).await?;
+    let mut out = Vec::new();
+    stored.write_json(&mut out);
+    Ok(HttpResponse::Ok().content_type(cloudevents::CONTENT_TYPE).body(out))
+}
+
+/// The event at a position.
+///
+/// # Errors
+/// It is not kept, or cannot be read.
+pub async fn find(admin: &Admin, wanted: u64) -> Result<Stored, Problem> {
     let reader = admin.journal.reader(wanted.saturating_sub(1));
     let (_, events) = page::read(reader, &Filter::default(), 1).await?;
-    match events.into_iter().next().filter(|stored| stored.sequence == wanted) {
-        Some(stored) => {
-            let mut out = Vec::new();
-            stored.write_json(&mut out);
-            Ok(HttpResponse::Ok().content_type(cloudevents::CONTENT_TYPE).body(out))
-        }
-        None => Err(Problem::NotFound(format!("there is no event {wanted}, or it is not kept any more"))),
-    }
+    let found = events.into_iter().next().filter(|stored| stored.sequence == wanted);
+    found.ok_or_else(|| Problem::NotFound(format!("there is no event {wanted}, or it is not kept any more")))
 }

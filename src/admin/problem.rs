@@ -1,7 +1,7 @@
 //! Errors of the admin listener, as `application/problem+json` (RFC 9457).
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use actix_web::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
 /// What was wrong with a request.
@@ -16,6 +16,12 @@ pub enum Problem {
     /// The bearer token is missing or wrong.
     #[error("a bearer token is needed")]
     Unauthorized,
+    /// It is not in a state for this.
+    #[error("{0}")]
+    Conflict(String),
+    /// Too much of it waits already.
+    #[error("{0}")]
+    Busy(String),
     /// The journal cannot be read or written.
     #[error("{0}")]
     Failed(String),
@@ -32,6 +38,8 @@ impl Problem {
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Not found"),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid_request", "The request is wrong"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Not authorized"),
+            Self::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Not possible as it is"),
+            Self::Busy(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many", "Too many wait"),
             Self::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, "journal_failed", "The journal failed"),
         }
     }
@@ -48,6 +56,9 @@ impl ResponseError for Problem {
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if matches!(self, Self::Unauthorized) {
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        }
+        if matches!(self, Self::Busy(_)) {
+            response.insert_header((RETRY_AFTER, "5"));
         }
         let body = serde_json::json!({
             "type": format!("urn:hookferry:problem:{code}"),

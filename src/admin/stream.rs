@@ -37,8 +37,8 @@ pub async fn stream(request: HttpRequest, admin: web::Data<Admin>) -> Result<Htt
         (None, None) => *admin.journal.tail().borrow(),
     };
     let reader = Some(admin.journal.reader(after));
-    // The first bytes at once: a client knows that it is connected before the first event.
-    let waiting = VecDeque::from([Bytes::from_static(b": following\n\n")]);
+    // At once: a client knows that it is connected, and from where to resume, before the first event.
+    let waiting = VecDeque::from([Bytes::from(format!("id: {after:020}\n\n"))]);
     let follow = Follow { admin, reader, filter: query.filter(), waiting };
     let chunks = stream::unfold(follow, |mut follow| async move {
         let chunk = follow.next().await?;

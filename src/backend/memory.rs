@@ -17,12 +17,16 @@ struct State {
     messages: Vec<Stored>,
     /// What every call reports, while set.
     failure: Option<Failure>,
+    /// What publishing again reports, while set.
+    again: Option<Failure>,
     /// Larger bodies are rejected, while set.
     max_body: Option<usize>,
     /// Counts the failures that were set: a session from before one is lost.
     outages: u64,
     /// Keeps the cursor beside the data, as Redis does.
     keeps_cursor: bool,
+    /// The cursor: sequence of the last event that was published in its place.
+    cursor: Option<u64>,
 }
 
 impl Memory {
@@ -43,6 +47,11 @@ impl Memory {
         let mut state = self.state();
         state.outages += u64::from(failure.is_some());
         state.failure = failure;
+    }
+
+    /// From now on publishing again fails so, and nothing else does; `None` heals.
+    pub fn hold_again(&self, failure: Option<Failure>) {
+        self.state().again = failure;
     }
 
     /// From now on bodies of more than `bytes` are rejected as too large.
@@ -68,7 +77,7 @@ impl Backend for Memory {
         if let Some(failure) = &state.failure {
             return Err(failure.clone());
         }
-        let published = state.messages.iter().map(|stored| stored.sequence).max().filter(|_| state.keeps_cursor);
+        let published = state.cursor.filter(|_| state.keeps_cursor);
         Ok(Box::new(Connection { memory: self.clone(), outages: state.outages, published }))
     }
 
@@ -93,6 +102,25 @@ impl Session for Connection {
     }
 
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let outcomes = self.push(batch);
+        let delivered = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Delivered);
+        let mut state = self.memory.state();
+        state.cursor = delivered.map(|(stored, _)| stored.sequence).last().or(state.cursor);
+        self.published = state.cursor.filter(|_| state.keeps_cursor);
+        outcomes
+    }
+
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let held = self.memory.state().again.clone();
+        match held {
+            Some(failure) => vec![Outcome::Retry(failure); batch.len()],
+            None => self.push(batch),
+        }
+    }
+}
+
+impl Connection {
+    fn push(&self, batch: &[Stored]) -> Vec<Outcome> {
         let mut state = self.memory.state();
         let lost = (self.outages != state.outages).then(|| Failure::new(Reason::Connection, "the session was lost"));
         if let Some(failure) = state.failure.clone().or(lost) {
@@ -107,7 +135,6 @@ impl Session for Connection {
                 }
                 _ => {
                     state.messages.push(stored.clone());
-                    self.published = state.keeps_cursor.then_some(stored.sequence);
                     Outcome::Delivered
                 }
             });

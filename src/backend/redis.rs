@@ -8,6 +8,7 @@
 //! - `Delivered` is reported only on the answer of `EXEC`.
 //! - The key never passes an event that is neither in the stream nor decided by the lane: a batch is
 //!   published up to its first event that cannot be, and the rest is reported as `Retry`.
+//! - Events that are published again, out of their place, are `XADD`s alone: the key does not move.
 //! - After a time-out, a lost connection or a dropped call the session publishes nothing more.
 
 mod settings;
@@ -192,22 +193,69 @@ impl Session for Connection {
     }
 
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.guarded(batch, false).await
+    }
+
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.guarded(batch, true).await
+    }
+}
+
+impl Connection {
+    /// `again`: out of place, the key stays as it is.
+    async fn guarded(&mut self, batch: &[Stored], again: bool) -> Vec<Outcome> {
         if let Some(failure) = &self.dead {
             return vec![Outcome::Retry(failure.clone()); batch.len()];
         }
         // Stands if this call is dropped in the middle: what the server did is unknown until the key is read.
         self.dead = Some(Failure::new(Reason::Connection, "a call was given up; the connection is of no more use"));
         let timeout = self.settings.timeout;
-        let outcomes = match tokio::time::timeout(timeout, self.transact(batch)).await {
+        let call = async { if again { self.append(batch).await } else { self.transact(batch).await } };
+        let outcomes = match tokio::time::timeout(timeout, call).await {
             Ok(outcomes) => outcomes,
             Err(_) => vec![Outcome::Retry(no_answer(timeout, "")); batch.len()],
         };
         self.dead = outcomes.iter().find_map(fatal);
         outcomes
     }
-}
 
-impl Connection {
+    /// The `XADD`s alone. No `EXEC`: it would end the watch that `start` has set for the first transaction.
+    async fn append(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(batch.len());
+        let mut commands = Pipeline::with_capacity(batch.len());
+        for stored in batch {
+            let name = self.settings.stream.render(stored);
+            if !self.link.checked.contains(&*name)
+                && let Err(failure) = self.link.check(&[&name]).await
+            {
+                outcomes.push(Some(Outcome::Retry(failure)));
+                continue;
+            }
+            outcomes.push(match wire::xadd(stored, &name, &self.settings, self.max_bulk, &mut self.json) {
+                Ok(command) => {
+                    commands.add_command(command);
+                    None
+                }
+                Err(failure) => Some(Outcome::Reject(failure)),
+            });
+        }
+        let sent = commands.len();
+        let answers = match sent {
+            0 => Ok(Vec::new()),
+            _ => self.link.connection.send_packed_commands(&commands, 0, sent).await.map_err(|error| failure(&error)),
+        };
+        let mut answers = answers.map(Vec::into_iter);
+        let mut next = || match &mut answers {
+            Err(failure) => Outcome::Retry(failure.clone()),
+            Ok(answers) => match answers.next() {
+                Some(Value::ServerError(error)) => Outcome::Retry(server_failure(&error)),
+                Some(_) => Outcome::Delivered,
+                None => Outcome::Retry(Failure::new(Reason::Connection, "a command was not answered")),
+            },
+        };
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(&mut next)).collect()
+    }
+
     async fn transact(&mut self, batch: &[Stored]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(batch.len());
         let mut transaction = Pipeline::with_capacity(batch.len() + 1);

@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_config::meta::region::RegionProviderChain;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_sqs::Client;
@@ -65,23 +64,27 @@ impl Sqs {
     async fn client(&self) -> Client {
         let settings = &self.settings;
         let timeouts = TimeoutConfig::builder().connect_timeout(settings.timeout).operation_timeout(settings.timeout);
-        let region = RegionProviderChain::first_try(settings.region().map(Region::new)).or_default_provider();
-        // An emulator or a private endpoint takes any region.
-        let region = region.or_else(Region::new("us-east-1"));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build())
             // The time-out of each operation covers what it guards against.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .region(region);
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(region) = settings.region() {
+            loader = loader.region(Region::new(region));
+        }
         if let Some(endpoint) = settings.endpoint() {
             loader = loader.endpoint_url(endpoint);
         }
         if let Some(credentials) = &self.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
-        Client::new(&loader.load().await)
+        let config = loader.load().await;
+        if config.region().is_some() {
+            return Client::new(&config);
+        }
+        // Only an emulator or a private endpoint has no region, and takes any.
+        Client::new(&config.into_builder().region(Region::new("us-east-1")).build())
     }
 
     async fn start(&self) -> Result<Box<dyn Session>, Failure> {
@@ -90,6 +93,7 @@ impl Sqs {
             settings: self.settings.clone(),
             dedup: self.dedup.clone(),
             max_message: CALL_BYTES,
+            again: false,
         };
         match queue.attributes().await {
             Ok(attributes) => queue.notice(&attributes),
@@ -102,7 +106,7 @@ impl Sqs {
 
     async fn inspect(&self) -> Result<Vec<String>, Failure> {
         let (settings, dedup) = (self.settings.clone(), self.dedup.clone());
-        let queue = Queue { client: self.client().await, settings, dedup, max_message: CALL_BYTES };
+        let queue = Queue { client: self.client().await, settings, dedup, max_message: CALL_BYTES, again: false };
         let attributes = queue.attributes().await.map_err(|told| told.failure())?;
         Ok(risks(|name| attributes.get(&name).cloned()))
     }
@@ -157,6 +161,8 @@ struct Queue {
     dedup: Arc<Mutex<Dedup>>,
     /// Largest message that the queue takes, in bytes.
     max_message: usize,
+    /// What is sent is wanted again: under its own id a FIFO queue would throw it away as a copy.
+    again: bool,
 }
 
 /// Entries of one call, each with its index in the batch.
@@ -169,6 +175,18 @@ impl Session for Queue {
     }
 
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.again = false;
+        self.send_all(batch).await
+    }
+
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.again = true;
+        self.send_all(batch).await
+    }
+}
+
+impl Queue {
+    async fn send_all(&mut self, batch: &[Stored]) -> Vec<Outcome> {
         if batch.iter().any(|stored| message::least_bytes(stored) > self.max_message) {
             // The queue's limit may have been raised since; without an answer the known one stands.
             if let Ok(attributes) = self.attributes().await {
@@ -283,9 +301,10 @@ impl Queue {
             .set_message_attributes(Some(attributes));
         if self.settings.fifo() {
             let mut dedup = self.dedup.lock().unwrap_or_else(PoisonError::into_inner);
-            entry = entry
-                .message_group_id(ids::group(&stored.envelope))
-                .message_deduplication_id(dedup.id(&stored.envelope, Instant::now()));
+            entry = entry.message_group_id(ids::group(&stored.envelope)).message_deduplication_id(match self.again {
+                true => dedup.fresh(&stored.envelope, Instant::now()),
+                false => dedup.id(&stored.envelope, Instant::now()),
+            });
         }
         let entry = entry.build().map_err(|error| Failure::new(Reason::Invalid, error.to_string()))?;
         Ok((entry, bytes))

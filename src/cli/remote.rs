@@ -1,18 +1,83 @@
 //! `--admin` and `--token`: which running hookferry a command speaks to.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::Context as _;
 use clap::builder::NonEmptyStringValueParser;
 use url::Url;
 
 use super::http::{Client, Error, Method, Outgoing};
+use super::{Files, Wrong};
+use crate::config;
+use crate::event::{Secret, SecretRef};
+
+/// Where the token is looked for when `--token` is not given.
+const TOKEN: &str = "HOOKFERRY_ADMIN_TOKEN";
+
+/// Options that name the admin listener.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Options {
+    /// Address of the admin listener [default: where the configuration has it]
+    #[arg(long = "admin", value_name = "URL")]
+    pub url: Option<Url>,
+    /// Token of the admin listener, or where it stands: env:NAME, file:PATH [default: HOOKFERRY_ADMIN_TOKEN, then the
+    /// configuration's]
+    #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
+    pub token: Option<String>,
+}
+
+impl Options {
+    /// The listener that is meant.
+    ///
+    /// # Errors
+    /// The token cannot be read; without `--admin` also whatever is wrong with the configuration.
+    pub fn resolve(&self, files: &Files) -> anyhow::Result<Remote> {
+        let vars: config::Vars = std::env::vars().collect();
+        let given = self.token.as_deref().map(|text| token(text, &vars)).transpose()?;
+        let given = given.or_else(|| vars.get(TOKEN).filter(|text| !text.is_empty()).cloned());
+        match &self.url {
+            Some(url) => Ok(Remote { url: url.clone(), token: given }),
+            None => {
+                let admin = files.load()?.admin;
+                // The configuration's token is for the configuration's listener alone.
+                let own = || admin.token.as_ref().map(text).transpose();
+                let token = given.map_or_else(own, |token| Ok(Some(token)))?;
+                Ok(Remote { url: format!("http://{}/", reachable(admin.listen)).parse()?, token })
+            }
+        }
+    }
+}
+
+/// The token that `text` is or names.
+fn token(given: &str, vars: &config::Vars) -> anyhow::Result<String> {
+    match given.parse::<SecretRef>() {
+        Ok(reference) => {
+            let secret = config::resolve(&reference, vars).map_err(|what| Wrong(format!("--token: {what}")))?;
+            text(&secret)
+        }
+        Err(_) => Ok(given.to_owned()),
+    }
+}
+
+fn text(secret: &Secret) -> anyhow::Result<String> {
+    Ok(secret.expose_str().context("the token of the admin listener is not text")?.to_owned())
+}
+
+/// Where to reach who listens on `address`: one that listens everywhere is reached on loopback.
+pub fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(loopback);
+    }
+    address
+}
 
 /// The admin listener of a running hookferry.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone)]
 pub struct Remote {
-    /// Address of the admin listener
-    #[arg(long = "admin", value_name = "URL", default_value = "http://127.0.0.1:8081")]
+    /// Its address.
     pub url: Url,
-    /// Token of the admin listener
-    #[arg(long, env = "HOOKFERRY_ADMIN_TOKEN", hide_env_values = true, value_parser = NonEmptyStringValueParser::new())]
+    /// Its token.
     pub token: Option<String>,
 }
 
@@ -67,5 +132,23 @@ mod tests {
         let remote = Remote { url: "http://a".parse().unwrap(), token: Some("t0ken".to_owned()) };
         let request = remote.request(Method::GET, "/", &[]).unwrap();
         assert_eq!(request.headers[super::super::http::header::AUTHORIZATION], "Bearer t0ken");
+    }
+
+    #[test]
+    fn a_token_is_given_as_itself_or_by_where_it_stands() {
+        let vars = config::Vars::from([("NAME".to_owned(), "from the environment".to_owned())]);
+        assert_eq!(token("plain", &vars).unwrap(), "plain");
+        assert_eq!(token("with:colon", &vars).unwrap(), "with:colon");
+        assert_eq!(token("env:NAME", &vars).unwrap(), "from the environment");
+        assert_eq!(token("literal:x", &vars).unwrap(), "x");
+        assert!(token("env:OTHER", &vars).unwrap_err().is::<Wrong>());
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_reached_on_loopback() {
+        let reach = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reach("0.0.0.0:8081"), "127.0.0.1:8081");
+        assert_eq!(reach("[::]:8081"), "[::1]:8081");
+        assert_eq!(reach("10.1.2.3:8081"), "10.1.2.3:8081");
     }
 }

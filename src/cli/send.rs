@@ -110,6 +110,7 @@ fn one(args: &Args, target: &Target, faults: &Faults) -> anyhow::Result<bool> {
     let mut draft = shape(args, target, faults, &id, args.id.is_some(), now_s)?;
     target.sign(&mut draft, faults.signing_time_s(now_s))?;
     faults.spoil(&target.provider.rule, &mut draft);
+    let id = target.provider.extract(&draft.request(), &draft.body).id;
     let request = outgoing(draft)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -123,20 +124,28 @@ fn one(args: &Args, target: &Target, faults: &Faults) -> anyhow::Result<bool> {
             let answer = client.send(request.clone(), args.timeout).await?;
             let latency = since.elapsed();
             let met = expect.is_met(&answer);
-            show(args.json, &id, &answer, latency, expect, met)?;
+            show(args.json, id.as_deref(), &answer, latency, expect, met)?;
             all_met &= met;
         }
         Ok(all_met)
     })
 }
 
-fn show(json: bool, id: &str, answer: &Answer, latency: Duration, expect: Expect, met: bool) -> anyhow::Result<()> {
+fn show(
+    json: bool,
+    id: Option<&str>,
+    answer: &Answer,
+    latency: Duration,
+    expect: Expect,
+    met: bool,
+) -> anyhow::Result<()> {
     let ms = latency.as_secs_f64() * 1_000.0;
     let body = String::from_utf8_lossy(&answer.body);
     let line = if json {
+        let word = answer.word();
         let body = serde_json::from_str(&body).unwrap_or_else(|_| serde_json::Value::from(body.as_ref()));
         let answer = serde_json::json!({
-            "id": id, "status": answer.status, "answer": body, "latency_ms": ms,
+            "id": id.map(str::to_owned).or(word.id.map(Into::into)), "status": answer.status, "answer": body, "latency_ms": ms,
             "expected": expect.to_string(), "met": met,
         });
         answer.to_string()
@@ -154,22 +163,17 @@ fn many(args: Args, target: Target, faults: Faults) -> anyhow::Result<bool> {
     let first = args.id.clone().unwrap_or_else(|| ids.id(0));
     let mut draft = shape(&args, &target, &faults, &first, true, now_s()?)?;
     let fixed = args.id.is_some();
-    let template = match Template::new(draft.clone(), &first) {
-        Some(template) => template,
-        None => {
-            // The body's hash is the event's id, so the body must differ.
-            let size = draft.body.len();
-            template::set(&mut draft.body, "/hookferry_id", &first).context(
-                "this provider sends no event id, and its body has no room for one: its events cannot differ",
-            )?;
-            if args.size.is_some() && !faults.oversized() {
-                bail!("this provider sends no event id, so --size {size} leaves no room for what makes events differ");
-            }
-            Template::new(draft, &first).context("the id is not in the request")?
+    // Where the receiver reads no id, the body's hash is the id: the answer has it, and bodies must differ.
+    let named = target.provider.extract(&draft.request(), &draft.body).id.as_ref() == Some(&first);
+    if !named && !String::from_utf8_lossy(&draft.body).contains(&first) {
+        let size = draft.body.len();
+        template::set(&mut draft.body, "/hookferry_id", &first)
+            .context("this provider sends no event id, and the body has no room for one: its events cannot differ")?;
+        if args.size.is_some() && !faults.oversized() {
+            bail!("--size {size} leaves no room for what makes the events of this provider differ");
         }
-    };
-    // The id that the receiver reads; without a place of its own it is the body's hash, which the answer has.
-    let named = !target.provider.contract.event.id.is_empty();
+    }
+    let template = Template::new(draft, &first).context("the id is not in the request")?;
     let plan = Plan {
         url: target.url.clone(),
         connections: usize::from(args.connections),
@@ -213,6 +217,13 @@ fn shape(args: &Args, target: &Target, faults: &Faults, id: &str, with_id: bool,
         Some(file) => Some(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?),
     };
     let mut draft = target.draft(id, with_id, args.kind.as_deref(), body, now_s)?;
+    let read = target.provider.extract(&draft.request(), &draft.body);
+    for (option, asked, shown) in [("--id", &args.id, read.id), ("--type", &args.kind, read.kind)] {
+        if asked.is_some() && *asked != shown {
+            let shown = shown.map_or("reads none".to_owned(), |shown| format!("reads `{shown}`"));
+            return Err(Wrong(format!("{option} is without effect: in this request the source {shown}")).into());
+        }
+    }
     if let Some(size) = args.size {
         template::pad(&mut draft.body, usize::try_from(size.as_u64())?)?;
     }
@@ -259,4 +270,29 @@ impl Ids {
 /// Unix time, seconds.
 fn now_s() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_run_have_one_length_and_are_never_those_of_another_run() {
+        for numeric in [false, true] {
+            let ids = |run| Ids { run, numeric };
+            assert_eq!(ids(1).id(0).len(), ids(u64::MAX).id(9_999_999_999).len());
+            assert_ne!(ids(1).id(7), ids(2).id(7));
+            assert_ne!(ids(1).id(7), ids(1).id(8));
+        }
+        assert!(Ids { run: u64::MAX, numeric: true }.id(9_999_999_999).parse::<i64>().is_ok());
+    }
+
+    #[test]
+    fn a_rate_is_a_number_of_events_a_second() {
+        assert_eq!(rate("500/s"), Ok(500.0));
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for text in ["0", "-1", "inf", "fast", ""] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::Files;
 use super::http::{Client, Error, HeaderName, Method, header};
-use super::remote::Remote;
+use super::remote::{self, Remote};
 
 /// First wait after a lost connection; doubles up to [`BACKOFF_MOST`].
 const BACKOFF: Duration = Duration::from_millis(100);
@@ -36,17 +37,18 @@ pub struct Args {
     #[arg(long, value_name = "SEQUENCE")]
     pub after: Option<u64>,
     #[command(flatten)]
-    pub remote: Remote,
+    pub admin: remote::Options,
 }
 
 /// Runs the command until its reader is gone.
 ///
 /// # Errors
 /// The first connection fails, or the listener refuses.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: &Args, files: &Files) -> anyhow::Result<ExitCode> {
+    let remote = args.admin.resolve(files)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut notes = io::stderr();
-    runtime.block_on(follow(args, &mut io::stdout(), &mut notes))?;
+    runtime.block_on(follow(args, &remote, &mut io::stdout(), &mut notes))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,14 +60,14 @@ enum End {
     Lost(String),
 }
 
-async fn follow(args: &Args, out: &mut impl Write, notes: &mut impl Write) -> anyhow::Result<()> {
-    let mut client = args.remote.client()?;
+async fn follow(args: &Args, remote: &Remote, out: &mut impl Write, notes: &mut impl Write) -> anyhow::Result<()> {
+    let mut client = remote.client()?;
     let mut position = args.after.map(|sequence| sequence.to_string());
     let mut connected = false;
     let mut wait = BACKOFF;
     loop {
         let mut progress = false;
-        let end = stream(args, &mut client, &mut position, &mut progress, out).await;
+        let end = stream(args, remote, &mut client, &mut position, &mut progress, out).await;
         connected |= progress;
         let why = match end {
             Ok(End::Unread) => return Ok(()),
@@ -87,6 +89,7 @@ async fn follow(args: &Args, out: &mut impl Write, notes: &mut impl Write) -> an
 /// `progress` is set once the listener has agreed to stream.
 async fn stream(
     args: &Args,
+    remote: &Remote,
     client: &mut Client,
     position: &mut Option<String>,
     progress: &mut bool,
@@ -96,7 +99,7 @@ async fn stream(
     query.extend(args.source.as_deref().map(|source| ("source", source)));
     query.extend(args.kind.as_deref().map(|kind| ("type", kind)));
     query.extend(position.as_deref().map(|after| ("after", after)));
-    let mut request = args.remote.request(Method::GET, "/v1/events/stream", &query)?;
+    let mut request = remote.request(Method::GET, "/v1/events/stream", &query)?;
     request = request.header(header::ACCEPT, "text/event-stream")?;
     if let Some(position) = position.as_deref() {
         request = request.header(HeaderName::from_static("last-event-id"), position)?;
@@ -104,11 +107,7 @@ async fn stream(
 
     let mut answer = match tokio::time::timeout(HEAD, client.open(request)).await {
         Err(_) => {
-            return Ok(End::Lost(format!(
-                "no answer from {} within {}",
-                args.remote.url,
-                humantime::format_duration(HEAD)
-            )));
+            return Ok(End::Lost(format!("no answer from {} within {}", remote.url, humantime::format_duration(HEAD))));
         }
         Ok(Err(error @ Error::Unusable(_))) => return Err(error.into()),
         Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
@@ -117,7 +116,7 @@ async fn stream(
     if answer.status != 200 {
         let status = answer.status;
         let answer = tokio::time::timeout(HEAD, answer.collect()).await.context("the refusal is not complete")??;
-        let why = format!("{} answers: {}", args.remote.url, answer.summary());
+        let why = format!("{} answers: {}", remote.url, answer.summary());
         anyhow::ensure!(status >= 500, why);
         return Ok(End::Lost(why));
     }
@@ -126,9 +125,9 @@ async fn stream(
     let mut parser = sse::Parser::default();
     loop {
         let part = match tokio::time::timeout(SILENCE, answer.chunk()).await {
-            Err(_) => return Ok(End::Lost(format!("{} is silent", args.remote.url))),
+            Err(_) => return Ok(End::Lost(format!("{} is silent", remote.url))),
             Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
-            Ok(Ok(None)) => return Ok(End::Lost(format!("{} ended the stream", args.remote.url))),
+            Ok(Ok(None)) => return Ok(End::Lost(format!("{} ended the stream", remote.url))),
             Ok(Ok(Some(part))) => part,
         };
         if print(&mut parser, &part, out)?.is_break() {
@@ -193,17 +192,18 @@ mod tests {
         (stream, String::from_utf8(head).unwrap())
     }
 
-    async fn listener(after: Option<u64>) -> (TcpListener, Args) {
+    async fn listener(after: Option<u64>) -> (TcpListener, Args, Remote) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        (listener, Args { source: Some("demo".into()), kind: None, after, remote: Remote { url, token: None } })
+        let args = Args { source: Some("demo".into()), kind: None, after, admin: remote::Options::default() };
+        (listener, args, Remote { url, token: None })
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
 
     #[tokio::test]
     async fn a_lost_connection_resumes_behind_the_last_printed_event() {
-        let (listener, args) = listener(None).await;
+        let (listener, args, remote) = listener(None).await;
         let server = async {
             let (mut first, request) = head(&listener).await;
             assert!(request.starts_with("GET /v1/events/stream?source=demo HTTP/1.1"), "{request}");
@@ -218,7 +218,7 @@ mod tests {
         let mut out = Reader { lines: 3, text: String::new() };
         let mut notes = Vec::new();
         // The reader is gone after three lines: what comes next ends the command quietly.
-        let client = tokio::time::timeout(Duration::from_secs(5), follow(&args, &mut out, &mut notes));
+        let client = tokio::time::timeout(Duration::from_secs(5), follow(&args, &remote, &mut out, &mut notes));
         let (_open, ended) = tokio::join!(server, client);
         ended.expect("still following").unwrap();
         assert_eq!(out.text, "{\"n\":7}\n{\"n\":8}\n9\n");
@@ -227,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_ends_the_command_with_its_reason() {
-        let (listener, args) = listener(Some(0)).await;
+        let (listener, args, remote) = listener(Some(0)).await;
         let server = async {
             let (mut stream, request) = head(&listener).await;
             assert!(request.contains("&after=0 "), "{request}");
@@ -236,15 +236,15 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
         };
         let (mut out, mut notes) = (Vec::new(), Vec::new());
-        let ((), ended) = tokio::join!(server, follow(&args, &mut out, &mut notes));
+        let ((), ended) = tokio::join!(server, follow(&args, &remote, &mut out, &mut notes));
         assert!(ended.unwrap_err().to_string().ends_with("answers: 401 a bearer token is needed"));
     }
 
     #[tokio::test]
     async fn a_first_connection_that_fails_is_an_error() {
-        let (listener, args) = listener(None).await;
+        let (listener, args, remote) = listener(None).await;
         drop(listener);
-        let error = follow(&args, &mut Vec::new(), &mut io::sink()).await.unwrap_err();
+        let error = follow(&args, &remote, &mut Vec::new(), &mut io::sink()).await.unwrap_err();
         assert!(error.to_string().contains("is `hookferry serve` running?"), "{error}");
     }
 }

@@ -9,6 +9,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::again::Again;
+use super::replay::Replays;
 use super::retry;
 use super::status::Status;
 use super::{DeadLetters, Options, cursor_name};
@@ -19,7 +21,7 @@ use crate::journal::{Cursor, Journal, Reader};
 use crate::telemetry::{Metrics, metrics};
 
 /// How much longer than its own limit a backend is given before the lane gives the session up.
-const SLACK: Duration = Duration::from_secs(2);
+pub(super) const SLACK: Duration = Duration::from_secs(2);
 
 /// Reads, publishes, decides, moves the cursor.
 pub struct Lane {
@@ -30,6 +32,7 @@ pub struct Lane {
     reader: Option<Reader>,
     routes: Arc<Routes>,
     dead: DeadLetters,
+    again: Again,
     cursor: Cursor,
     /// Read and routed here, not decided yet, in order.
     pending: Vec<Stored>,
@@ -46,12 +49,12 @@ struct Figures {
     published: Counter,
     publish_seconds: Histogram,
     up: Gauge,
-    dead: Gauge,
 }
 
 impl Lane {
     pub fn new(
         options: &Options,
+        replays: &Replays,
         status: Arc<Status>,
         backend: Arc<dyn Backend>,
         cursor: Cursor,
@@ -63,15 +66,12 @@ impl Lane {
             published: options.metrics.published.get_or_create(&labels).clone(),
             publish_seconds: options.metrics.publish_seconds.get_or_create(&labels).clone(),
             up: options.metrics.backend_up.get_or_create(&labels).clone(),
-            dead: options.metrics.dead_letters.get_or_create(&labels).clone(),
         };
         figures.up.set(0);
-        match options.dead.count(&status.name) {
-            Ok(count) => _ = figures.dead.set(count as i64),
-            Err(error) => tracing::error!("cannot count the dead letters of {}: {error}", status.name),
-        }
+        let limits = backend.limits();
         Self {
-            limits: backend.limits(),
+            limits,
+            again: Again::new(status.name.clone(), replays.clone(), options.journal.clone(), limits),
             reader: Some(options.journal.reader(cursor.decided)),
             journal: options.journal.clone(),
             routes: options.routes.clone(),
@@ -100,6 +100,7 @@ impl Lane {
                         session = Some(connected);
                     }
                     Some(Err(failure)) => {
+                        self.count(failure.reason);
                         self.failed(&failure);
                         if !self.rest(failure.reason).await {
                             break;
@@ -115,8 +116,15 @@ impl Lane {
             if !self.unpaused().await {
                 break;
             }
-            let Some(connected) = session.as_mut().filter(|_| !self.pending.is_empty()) else { continue };
-            if let Some(reason) = self.publish(connected.as_mut()).await {
+            let Some(connected) = session.as_mut() else { continue };
+            let failed = match self.pending.is_empty() {
+                true => None,
+                false => self.publish(connected.as_mut()).await,
+            };
+            if failed.is_none() && self.again.is_due() && self.replay(connected.as_mut()).await {
+                session = None;
+            }
+            if let Some(reason) = failed {
                 if retry::reconnects(reason) {
                     session = None;
                 }
@@ -192,7 +200,7 @@ impl Lane {
         }
     }
 
-    /// Waits for events and loads them; `false`: there are none and none come.
+    /// Waits for events and loads them, or for a replay; `false`: there are none and none come.
     async fn fill(&mut self) -> bool {
         loop {
             if self.is_behind() {
@@ -205,6 +213,7 @@ impl Lane {
                 biased;
                 alive = reader.wait() => if !alive { return false },
                 () = self.drain.cancelled() => return false,
+                () = self.again.due() => return true,
             }
         }
     }
@@ -279,11 +288,20 @@ impl Lane {
         self.decide(outcomes).await
     }
 
+    /// Publishes a batch of what is wanted again; whether the session is of no more use.
+    async fn replay(&mut self, session: &mut dyn Session) -> bool {
+        let turn = self.again.turn(session).await;
+        self.figures.published.inc_by(turn.delivered);
+        self.status.moved(self.cursor.decided, turn.delivered);
+        turn.failures.into_iter().for_each(|reason| self.count(reason));
+        turn.lost
+    }
+
     /// Takes the outcomes in: delivered and dead events are decided, the others stay pending.
     async fn decide(&mut self, outcomes: Vec<Outcome>) -> Option<Reason> {
         let mut left = Vec::new();
         let mut failure = None;
-        let mut delivered = 0;
+        let (mut delivered, mut buried) = (0, false);
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
         for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
@@ -303,6 +321,8 @@ impl Lane {
                         tracing::error!("backend {}: cannot keep a dead letter: {error}", self.status.name);
                         failure.get_or_insert(why);
                         left.push(stored);
+                    } else {
+                        buried = true;
                     }
                 }
             }
@@ -313,6 +333,10 @@ impl Lane {
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
         self.save();
+        if buried && failure.as_ref().is_some_and(|failure| failure.reason == Reason::Refused) {
+            // What came behind the dead letter was only held back until that was kept.
+            return None;
+        }
         match &failure {
             Some(failure) => self.failed(failure),
             None => {
@@ -333,7 +357,6 @@ impl Lane {
             move || dead.keep(&name, &stored, &why, attempts, now_ms)
         });
         kept.await.map_err(std::io::Error::other)??;
-        self.figures.dead.inc();
         tracing::error!("backend {name} cannot take event {sequence}: {why}; it is a dead letter");
         Ok(())
     }

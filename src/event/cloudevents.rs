@@ -3,8 +3,12 @@
 //! The body of a JSON event stands in `data` with its bytes unchanged: nothing is parsed and written anew,
 //! so key order, spacing and big numbers stay.
 
+mod read;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+
+pub use read::Unreadable;
 
 use super::Stored;
 

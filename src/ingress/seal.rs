@@ -6,7 +6,6 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::source::{self, Source};
@@ -108,11 +107,15 @@ fn delivery_id(now_ms: u64) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000))
 }
 
-/// RFC 3339 in UTC, to the millisecond.
+/// RFC 3339 in UTC, always to the millisecond, so that times sort as text.
 fn rfc3339(ms: u64) -> String {
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    // A clock beyond the year 9999 has no such form.
-    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| "9999-12-31T23:59:59Z".to_owned())
+    let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else {
+        // A clock beyond the year 9999.
+        return "9999-12-31T23:59:59.999Z".to_owned();
+    };
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, milli) = time.to_hms_milli();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
 }
 
 #[cfg(test)]
@@ -137,6 +140,7 @@ mod tests {
     #[test]
     fn times_are_rfc_3339_in_utc() {
         assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(rfc3339(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
     }
 
     #[test]

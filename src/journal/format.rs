@@ -205,6 +205,31 @@ impl Frame {
     }
 }
 
+impl Frame {
+    /// The epoch with which the checksum of the frame at the start of `bytes` is right; `None` if it is not whole.
+    ///
+    /// Any bytes have one: only a second frame that agrees says that it is the segment's.
+    pub fn seed(bytes: &[u8]) -> Option<u32> {
+        let frame = Self::peek(bytes)?;
+        let whole = bytes.get(..FRAME_BYTES.checked_add(frame.length)?)?;
+        // A CRC is linear in its seed over GF(2): each bit of the seed flips the same bits of the checksum.
+        let base = checksum(0, whole);
+        let mut rows: Vec<(u32, u32)> = (0..32).map(|bit| (checksum(1 << bit, whole) ^ base, 1 << bit)).collect();
+        let (mut wanted, mut seed) = (u32_at(bytes, 4) ^ base, 0);
+        for bit in (0..32).rev() {
+            let pivot = rows.iter().position(|&(flips, _)| flips >> bit & 1 == 1)?;
+            let (flips, from) = rows.swap_remove(pivot);
+            for row in rows.iter_mut().filter(|row| row.0 >> bit & 1 == 1) {
+                *row = (row.0 ^ flips, row.1 ^ from);
+            }
+            if wanted >> bit & 1 == 1 {
+                (wanted, seed) = (wanted ^ flips, seed ^ from);
+            }
+        }
+        Some(seed)
+    }
+}
+
 fn checksum(epoch: u32, frame: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(epoch, &frame[..4]), &frame[8..])
 }
@@ -238,6 +263,15 @@ mod tests {
         let mut out = Vec::new();
         frame().encode(42, b"abc", b"body!", &mut out);
         assert_eq!(Frame::check(43, &out), None);
+    }
+
+    #[test]
+    fn a_frame_tells_the_epoch_it_was_written_with() {
+        for epoch in [0, 1, 42, u32::MAX, 0xdead_beef] {
+            let mut out = Vec::new();
+            frame().encode(epoch, b"abc", b"body!", &mut out);
+            assert_eq!(Frame::seed(&out), Some(epoch));
+        }
     }
 
     #[test]

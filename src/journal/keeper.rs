@@ -119,7 +119,8 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
         return Err(NoRoom);
     }
     let path = shared.dir.join("journal").join(format!("spare-{made}.tmp"));
-    match segment::make_zeroed(&path, bytes) {
+    let made = segment::has_room(&shared.dir, bytes).and_then(|()| segment::make_zeroed(&path, bytes));
+    match made {
         // The writer may have made a segment of its own meanwhile.
         Ok(_) if !room(shared) => {
             let _ = std::fs::remove_file(&path);

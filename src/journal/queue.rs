@@ -4,15 +4,13 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::{AppendError, Appended, Record, lock};
+use super::answer::{self, Answer, Pending};
+use super::{AppendError, Record, lock};
 
 /// Most events that wait.
 const EVENTS: usize = 1 << 16;
 /// Most bytes that wait; one event is taken whatever its size.
 const BYTES: usize = 64 << 20;
-
-/// How an append is answered.
-pub type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
 /// The list and its bell.
 #[derive(Default)]
@@ -39,8 +37,8 @@ pub struct Waiting {
 
 impl Queue {
     /// Queues one event.
-    pub fn push(&self, record: Record) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
-        let (answer, receiver) = oneshot::channel();
+    pub fn push(&self, record: Record) -> Result<Pending, AppendError> {
+        let (answer, pending) = answer::channel();
         let size = record.size();
         let mut waiting = lock(&self.waiting);
         if waiting.stop {
@@ -56,7 +54,7 @@ impl Queue {
         if first {
             self.bell.notify_one();
         }
-        Ok(receiver)
+        Ok(pending)
     }
 
     /// Asks for the cursors to be written (and synced).

@@ -197,7 +197,7 @@ impl Shared {
         let segment = segment.path.display();
         match kept {
             Ok(()) => {
-                tracing::error!("{length} B of {segment} at offset {offset} are damaged: kept in {}", path.display())
+                tracing::error!("{length} B of {segment} at offset {offset} are damaged: kept in {}", path.display());
             }
             Err::<(), io::Error>(error) => {
                 tracing::error!(

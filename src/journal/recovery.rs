@@ -1,20 +1,21 @@
 //! Opens a journal: what is on disk after a clean stop, a kill, a power cut or damage becomes a journal again.
 //!
 //! A bad frame with no valid one behind it is a torn tail and is cut. A bad frame with valid ones behind it is
-//! damage: it is set aside, the rest stays. What cannot be read is moved to `quarantine/`, never removed.
+//! damage: it is set aside, the rest stays. What cannot be read is kept in `quarantine/`.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::watch;
 
 use super::cursors::{self, Cursor, Cursors};
 use super::dedup::Index;
-use super::format::{DATA_START, HEADER_BYTES, HEADER_COPY, Header, HeaderError, Kind};
+use super::find::{self, Findings, Found};
+use super::format::{DATA_START, FRAME_BYTES, Header, Kind};
 use super::scan::{Scan, Step};
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
@@ -26,26 +27,24 @@ const RING_BYTES: usize = 8 << 20;
 /// A new journal begins with a small segment, so that the first start need not wait for a large one.
 const FIRST_BYTES: u64 = 1 << 20;
 
-/// A segment file that was found.
-struct Found {
-    path: PathBuf,
-    header: Header,
-    bytes: u64,
-}
-
 /// Opens the journal and gives what its threads share, and the writer.
 pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
     let dir = options.settings.dir.clone();
     let data = dir.join("journal");
     std::fs::create_dir_all(&data).map_err(OpenError::io(&data))?;
     let lock = lock_dir(&dir)?;
-    let found = find(&dir, &data)?;
+    let mut settings = options.settings;
+    settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 4).max(64 << 10);
+    // Up to here nothing was changed: a newer journal is left as it is.
+    let mut findings = find::look(&data)?;
+    sign(&dir, &lock);
+    sidecar::tidy(&dir).map_err(OpenError::io(&dir))?;
+    findings.settle(&dir, settings.segment_bytes, &options.metrics)?;
+    let Findings { segments: found, given_out, .. } = findings;
     let id = match found.last() {
         Some(last) => last.header.journal,
         None => super::random().map_err(OpenError::io(&dir))?,
     };
-    let mut settings = options.settings;
-    settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 4).max(64 << 10);
     let mut shared = Shared {
         dir,
         id,
@@ -63,7 +62,8 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
         keeper: keeper::Desk::default(),
         lock,
     };
-    let (active, next) = if found.is_empty() { begin(&shared)? } else { resume(&shared, &found)? };
+    let (active, next) =
+        if found.is_empty() { begin(&shared, given_out)? } else { resume(&shared, &found, given_out)? };
     let now_s = ((shared.clock)() / 1000) as u32;
     let seed = u64::from_le_bytes(super::random().map_err(OpenError::io(&shared.dir))?);
     let mut index = Index::new(shared.window.as_secs(), options.dedup.max_keys as usize, seed);
@@ -96,79 +96,29 @@ fn lock_dir(dir: &Path) -> Result<File, OpenError> {
         }
         Err(TryLockError::Error(error)) => return Err(OpenError::io(&path)(error)),
     }
-    let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-    written.map_err(OpenError::io(&path))?;
     Ok(file)
 }
 
-/// All usable segments in order; what has no readable header is moved to `quarantine/`, segments that were made ahead go.
-fn find(dir: &Path, data: &Path) -> Result<Vec<Found>, OpenError> {
-    let mut found = Vec::new();
-    let (mut unreadable, mut unfinished) = (Vec::new(), Vec::new());
-    for entry in std::fs::read_dir(data).map_err(OpenError::io(data))? {
-        let path = entry.map_err(OpenError::io(data))?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            unfinished.push(path);
-            continue;
-        }
-        if path.extension().is_none_or(|extension| extension != "seg") {
-            continue;
-        }
-        let file = File::open(&path).map_err(OpenError::io(&path))?;
-        let bytes = file.metadata().map_err(OpenError::io(&path))?.len();
-        match read_header(&file) {
-            Ok(Ok(header)) => found.push(Found { path, header, bytes }),
-            Ok(Err(HeaderError::Newer(found))) => return Err(OpenError::Newer { path, found }),
-            Ok(Err(HeaderError::Damaged)) => unreadable.push(path),
-            Err(error) => return Err(OpenError::io(&path)(error)),
-        }
+/// Notes who has the directory, for the message to the next one who wants it.
+fn sign(dir: &Path, mut lock: &File) {
+    if let Err(error) = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())) {
+        // A full disk must not keep the backlog from its backends.
+        tracing::warn!("cannot write the process id to {}: {error}", dir.join("journal.lock").display());
     }
-    // Nothing was changed so far: a newer journal is left as it is.
-    for path in unfinished {
-        std::fs::remove_file(&path).map_err(OpenError::io(&path))?;
-    }
-    found.sort_by_key(|segment| segment.header.first);
-    for path in unreadable {
-        let aside = dir.join("quarantine");
-        let moved = std::fs::create_dir_all(&aside).and_then(|()| {
-            let name = path.file_name().unwrap_or_default();
-            std::fs::rename(&path, aside.join(name))
-        });
-        moved.map_err(OpenError::io(&path))?;
-        tracing::error!("{} has no readable header: moved to {}", path.display(), aside.display());
-    }
-    Ok(found)
-}
-
-fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
-    let mut result = Err(HeaderError::Damaged);
-    for offset in [0, HEADER_COPY] {
-        let mut bytes = [0; HEADER_BYTES];
-        match file.read_exact_at(&mut bytes, offset) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
-            Err(error) => return Err(error),
-        }
-        match Header::decode(&bytes) {
-            Ok(header) => return Ok(Ok(header)),
-            Err(HeaderError::Newer(version)) => result = Err(HeaderError::Newer(version)),
-            Err(HeaderError::Damaged) => {}
-        }
-    }
-    Ok(result)
 }
 
 /// A new journal.
-fn begin(shared: &Shared) -> Result<(Active, u64), OpenError> {
+fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let data = shared.dir.join("journal");
-    let path = data.join(segment::file_name(1));
+    let first = given_out + 1;
+    let path = data.join(segment::file_name(first));
     let capacity = FIRST_BYTES.min(shared.settings.segment_bytes);
     let temporary = data.join("first.tmp");
     let made = (|| {
         let file = segment::make_zeroed(&temporary, capacity)?;
         let header = Header {
             epoch: u32::from_le_bytes(super::random()?),
-            first: 1,
+            first,
             created_ms: (shared.clock)(),
             journal: shared.id,
             previous_first: 0,
@@ -182,9 +132,9 @@ fn begin(shared: &Shared) -> Result<(Active, u64), OpenError> {
         Ok((file, header, offset))
     })();
     let (file, header, offset) = made.map_err(OpenError::io(&path))?;
-    let segment = Arc::new(Segment::new(path, header, offset, 0, capacity));
+    let segment = Arc::new(Segment::new(path, header, offset, given_out, capacity));
     set_segments(shared, vec![segment.clone()]);
-    Ok((Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false }, 1))
+    Ok((Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false }, first))
 }
 
 fn set_segments(shared: &Shared, segments: Vec<Arc<Segment>>) {
@@ -192,22 +142,30 @@ fn set_segments(shared: &Shared, segments: Vec<Arc<Segment>>) {
 }
 
 /// Goes on where the last process stopped, however it stopped.
-fn resume(shared: &Shared, found: &[Found]) -> Result<(Active, u64), OpenError> {
+fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u64), OpenError> {
     let mut segments = Vec::new();
     for pair in found.windows(2) {
         let (this, next) = (&pair[0], &pair[1].header);
         let known = next.previous_first == this.header.first && next.previous_end >= DATA_START;
-        let end = if known { next.previous_end.min(this.bytes) } else { this.bytes };
+        let end = if known { next.previous_end.min(this.bytes) } else { frames_end(this)? };
+        if known && next.previous_end > this.bytes {
+            shared.metrics.journal_damaged.inc();
+            let missing = next.previous_end - this.bytes;
+            tracing::error!("the last {missing} B of {} are missing: the file was cut", this.path.display());
+        }
         let segment = Segment::new(this.path.clone(), this.header, end, next.first - 1, this.bytes);
         segment.seal(next.created_ms);
         segments.push(Arc::new(segment));
     }
-    let Some(last) = found.last() else { return begin(shared) };
+    let Some(last) = found.last() else { return begin(shared, given_out) };
     let mut cursors = BTreeMap::new();
-    let tail = read_tail(shared, last, &mut cursors)?;
+    let mut tail = read_tail(shared, last, &mut cursors)?;
     if !tail.checkpoint {
         older_cursors(found, &mut cursors)?;
     }
+    // A position that may have been given out is not given out again: a backend may hold its event.
+    let seen = cursors.values().map(|cursor| cursor.decided.max(cursor.published)).max();
+    tail.last = tail.last.max(given_out).max(seen.unwrap_or(0));
     *super::lock(&shared.cursors) = Cursors::new(cursors);
     let segment = Arc::new(Segment::new(last.path.clone(), last.header, tail.offset, tail.last, last.bytes));
     segments.push(segment.clone());
@@ -218,6 +176,15 @@ fn resume(shared: &Shared, found: &[Found]) -> Result<(Active, u64), OpenError> 
     let limit = last.bytes.max(shared.settings.segment_bytes.min(FIRST_BYTES));
     let active = Active { segment, file: tail.file, offset: tail.offset, limit, keys: tail.keys, broken: false };
     Ok((active, tail.last + 1))
+}
+
+/// Behind the last byte that is not zero, or the last frame: where the frames of a sealed segment end
+/// whose successor, which knew, is gone.
+fn frames_end(found: &Found) -> Result<u64, OpenError> {
+    let io = |error| OpenError::io(&found.path)(error);
+    let mut scan = Scan::new(File::open(&found.path).map_err(io)?, found.header.epoch, DATA_START, found.bytes);
+    while scan.next().map_err(io)?.is_some() {}
+    scan.nonzero_end().map_err(io)
 }
 
 /// The last segment, read whole.
@@ -257,7 +224,16 @@ fn read_tail(shared: &Shared, found: &Found, cursors: &mut BTreeMap<String, Curs
     let torn_end = scan.nonzero_end().map_err(OpenError::io(path))?;
     let file = scan.into_file();
     if torn_end > offset {
-        tracing::warn!("{} B of an unfinished write were cut from {} at {offset}", torn_end - offset, path.display());
+        let length = torn_end - offset;
+        tracing::warn!("{length} B of an unfinished write were cut from {} at {offset}", path.display());
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(64 << 20)];
+        let name = format!("{:020}-{offset}.tail", found.header.first);
+        let kept = file.read_exact_at(&mut bytes, offset);
+        let kept = kept.and_then(|()| find::keep_aside(&shared.dir, &name, |to| std::fs::write(to, &bytes)));
+        if let Err(error) = kept {
+            tracing::error!("they cannot be kept aside: {error}");
+        }
+        last += length.div_ceil(FRAME_BYTES as u64);
         shared.clear(&file, offset, torn_end).map_err(OpenError::io(path))?;
     }
     // What a killed process wrote may be in memory only: nothing is confirmed or delivered before it is on disk.
@@ -318,6 +294,9 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
         if let Some(mut found) = sidecar::read(&shared.dir, first, &shared.id) {
             keys.append(&mut found);
             have.insert(first);
+        } else {
+            let path = sidecar::path(&shared.dir, first);
+            tracing::warn!("{} is damaged: its event ids are read from the segment, if it is there", path.display());
         }
     }
     for segment in shared.segments() {

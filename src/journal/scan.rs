@@ -82,6 +82,12 @@ impl Scan {
         let start = self.offset;
         let mut place = start + 8;
         while place + FRAME_BYTES as u64 <= self.end {
+            let zeros = zeros(&self.bytes_at(place, FRAME_BYTES)?);
+            if zeros >= FRAME_BYTES {
+                // No frame begins with so many: free space is passed at the speed of memory.
+                place += (zeros - FRAME_BYTES).max(8).next_multiple_of(8) as u64;
+                continue;
+            }
             if self.frame_at(place)?.is_some() {
                 self.offset = place;
                 return Ok(Some(Step::Damage { offset: start, length: place - start }));
@@ -103,7 +109,9 @@ impl Scan {
             if bytes.is_empty() {
                 break;
             }
-            if let Some(at) = bytes.iter().rposition(|&b| b != 0) {
+            if zeros(&bytes) < bytes.len()
+                && let Some(at) = bytes.iter().rposition(|&b| b != 0)
+            {
                 last = place + at as u64 + 1;
             }
             place += bytes.len() as u64;
@@ -143,6 +151,13 @@ impl Scan {
             }
         }
     }
+}
+
+/// How many zeros `bytes` begin with; compared in blocks, as the free space of a segment is many of them.
+fn zeros(bytes: &[u8]) -> usize {
+    const BLOCK: [u8; 4096] = [0; 4096];
+    let blocks = bytes.chunks_exact(BLOCK.len()).take_while(|block| **block == BLOCK).count() * BLOCK.len();
+    blocks + bytes[blocks..].iter().take(BLOCK.len()).take_while(|&&b| b == 0).count()
 }
 
 fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -209,6 +224,16 @@ mod tests {
         // A length that is wild.
         bytes[56..60].copy_from_slice(&u32::MAX.to_le_bytes());
         assert_eq!(walk(&bytes), ["1:4", "damage 56+56", "3:4"]);
+    }
+
+    #[test]
+    fn a_frame_is_found_behind_any_number_of_zeros() {
+        for zeros in [8, 40, 48, 56, 64, 4096, 8200, CHUNK + 16] {
+            let mut bytes = frames(&[b"aaaa"]);
+            bytes.resize(56 + zeros, 0);
+            bytes.extend(frames(&[b"x", b"bbbb"]));
+            assert_eq!(walk(&bytes), ["1:4".to_owned(), format!("damage 56+{zeros}"), "1:1".into(), "2:4".into()]);
+        }
     }
 
     #[test]

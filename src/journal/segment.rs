@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::{HEADER_COPY, Header};
 
+/// Bytes of the file system that no segment takes: dead letters and event ids are written there.
+const RESERVE: u64 = 16 << 20;
+
 /// A segment as readers and the keeper see it; the writer alone has it open for writing.
 pub struct Segment {
     /// No event of it has a lower sequence.
@@ -76,6 +79,26 @@ impl Segment {
 /// Name of the segment whose first sequence is `first`.
 pub fn file_name(first: u64) -> String {
     format!("{first:020}.seg")
+}
+
+/// The first sequence that the name of a segment tells; `None` if it is no such name.
+pub fn first_of(path: &Path) -> Option<u64> {
+    let name = path.file_stem()?.to_str()?;
+    (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok())?
+}
+
+/// Whether a file of `bytes` can be made in `dir` and the rest of the bridge keeps room for what it must write.
+///
+/// # Errors
+/// [`io::ErrorKind::StorageFull`], or the file system cannot be asked.
+pub fn has_room(dir: &Path, bytes: u64) -> io::Result<()> {
+    let space = rustix::fs::statvfs(dir)?;
+    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    if free < bytes + bytes.min(RESERVE) {
+        let message = format!("{free} B are free, {} are needed", bytes + bytes.min(RESERVE));
+        return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+    }
+    Ok(())
 }
 
 /// Makes a file of `bytes` zeros, synced: overwriting it later costs no change of metadata at each sync.

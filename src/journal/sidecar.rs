@@ -70,6 +70,24 @@ pub fn read(dir: &Path, first: u64, journal: &[u8; 16]) -> Option<Keys> {
         .collect()
 }
 
+/// Removes what an interrupted [`write`] has left.
+///
+/// # Errors
+/// The directory cannot be read, or a file not removed.
+pub fn tidy(dir: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(dir.join("dedup")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "tmp") && super::segment::first_of(&path).is_some() {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// First sequences of all sidecars, in order.
 pub fn list(dir: &Path) -> Vec<u64> {
     let Ok(entries) = std::fs::read_dir(dir.join("dedup")) else { return Vec::new() };

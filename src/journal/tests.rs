@@ -1,3 +1,5 @@
+mod damage;
+
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
@@ -182,7 +184,8 @@ async fn a_torn_tail_is_cut_and_the_journal_goes_on() {
     file.write_all_at(b"half a frame", end + 8).unwrap();
     let journal = open(dir.path());
     assert_eq!(ids(&journal), ["a", "b"]);
-    assert_eq!(append(&journal, "c", b"again").await, Appended::New(3));
+    // Position 3 was given out: a backend may know it.
+    assert!(matches!(append(&journal, "c", b"again").await, Appended::New(4..)));
     journal.close();
     let journal = open(dir.path());
     assert_eq!(ids(&journal), ["a", "b", "c"]);

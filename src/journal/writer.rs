@@ -8,9 +8,10 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use super::answer::{Answer, answer_all};
 use super::dedup::Index;
 use super::format::{DATA_START, Frame, Header, Kind};
-use super::queue::{Answer, Waiting};
+use super::queue::Waiting;
 use super::segment::{self, Segment};
 use super::sidecar::Keys;
 use super::{AppendError, Appended, Key, Record, Shared, State, lock};
@@ -80,7 +81,7 @@ impl Writer {
         loop {
             let mut work = shared.queue.take();
             if work.cursors {
-                self.write_cursors(shared, work.sync || work.stop);
+                self.write_cursors(shared, work.sync || work.stop, false);
                 for saved in work.saved.drain(..) {
                     let _ = saved.send(());
                 }
@@ -88,7 +89,7 @@ impl Writer {
             let last = work.stop && work.appends.is_empty();
             self.append_all(shared, work);
             if last {
-                self.write_cursors(shared, true);
+                self.write_cursors(shared, true, true);
                 return;
             }
         }
@@ -110,9 +111,7 @@ impl Writer {
     fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>) {
         let need: usize = batch.iter().map(|(record, _)| record.size()).sum();
         if let Err(error) = self.make_room(shared, need as u64) {
-            for (_, answer) in batch {
-                let _ = answer.send(Err(error));
-            }
+            answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
             return;
         }
         let mut frames = Vec::with_capacity(need);
@@ -147,18 +146,13 @@ impl Writer {
                 self.index.remove(key);
             }
             let refusal = self.failed(shared, &error);
-            for (answer, _) in answers {
-                let _ = answer.send(Err(refusal));
-            }
+            answer_all(answers.into_iter().map(|(answer, _)| (answer, Err(refusal))));
             return;
         }
         if !frames.is_empty() {
             self.publish(shared, frames);
         }
-        for (answer, appended) in answers {
-            // The one who asked may have hung up: the event is kept all the same.
-            let _ = answer.send(Ok(appended));
-        }
+        answer_all(answers.into_iter().map(|(answer, appended)| (answer, Ok(appended))));
     }
 
     /// Lets readers see what was synced.
@@ -229,6 +223,7 @@ impl Writer {
                 return Err(Trouble::Full("undelivered events fill its quota".to_owned()));
             }
             None => {
+                segment::has_room(&dir, shared.settings.segment_bytes)?;
                 let path = dir.join("next.tmp");
                 let file = segment::make_empty(&path)?;
                 (path, file, shared.settings.segment_bytes)
@@ -262,12 +257,14 @@ impl Writer {
     }
 
     /// Writes the cursors that moved. A failure costs duplicates after a kill, nothing else, and shows at the next event.
-    fn write_cursors(&mut self, shared: &Shared, sync: bool) {
-        if self.active.broken {
+    ///
+    /// The `last` frame is written in any case: damage to the events before it can be told from an unfinished write.
+    fn write_cursors(&mut self, shared: &Shared, sync: bool, last: bool) {
+        if self.active.broken && (self.failures > 1 || self.rotate(shared).is_err()) {
             return;
         }
         let moved = lock(&shared.cursors).take_moved();
-        if !moved.is_empty() {
+        if !moved.is_empty() || last {
             let size = Frame::size(moved.len()) as u64;
             if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
                 // The checkpoint of the next segment holds them.

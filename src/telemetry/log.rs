@@ -19,7 +19,11 @@ pub enum Format {
 /// # Errors
 /// Logging was set up before.
 pub fn start(format: Format, level: tracing::Level) -> Result<(), TryInitError> {
-    let filter = Targets::new().with_default(LevelFilter::WARN).with_target("hookferry", level);
+    let filter = Targets::new()
+        .with_default(LevelFilter::WARN)
+        // It logs returned messages with their bodies; the lane says what was returned and why.
+        .with_target("lapin", LevelFilter::ERROR)
+        .with_target("hookferry", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);
     match format {

@@ -29,9 +29,6 @@ class OnRedis:
     def arrived(self):
         return [entry[b"event"] for entry in self.broker.entries(self.stream)]
 
-    def close(self):
-        pass
-
 
 class OnRabbit:
     name = "rabbit"
@@ -56,9 +53,6 @@ class OnRabbit:
         reader.close()
         return self.bodies
 
-    def close(self):
-        pass
-
 
 class OnSqs:
     name = "orders"
@@ -76,9 +70,6 @@ class OnSqs:
         # A standard queue keeps no order of its own.
         texts = [message["Body"].encode() for message in self.reader.drain()]
         return sorted(texts, key=lambda text: json.loads(text)["sequence"])
-
-    def close(self):
-        pass
 
 
 KINDS = {"redis": OnRedis, "rabbit": OnRabbit, "sqs": OnSqs}
@@ -103,7 +94,7 @@ def test_a_broker_that_is_down_at_start_gets_everything_once_it_is_up(bridges, o
     broker.stop()
     bridge = bridges(sources.only("acme") + target.config()).start()
     load = Load(bridge, oracles).run(200)
-    assert set(load.statuses) == {200}
+    load.check_unnoticed()
     assert bridge.metric("hookferry_backend_up", backend=target.name) == 0
     assert bridge.metric("hookferry_backlog_events", backend=target.name) >= len(load.acknowledged)
     ready = bridge.admin("GET", "/readyz")
@@ -123,13 +114,16 @@ def test_a_broker_that_dies_under_load_and_comes_back_misses_nothing(bridges, or
     bridge = bridges(sources.only("acme") + target.config()).start()
     load = Load(bridge, oracles, pace=0.005).start()
     load.reach(100)
+    if kind == "rabbit":
+        # RabbitMQ 3.10 registers a new quorum queue on disk half a second late, and forgets it in a kill before.
+        time.sleep(1.5)
     # The emulator keeps its queues only over a clean stop.
     broker.stop() if kind == "sqs" else broker.kill()
     load.reach(len(load.acknowledged) + 200)
     broker.start()
     load.reach(len(load.acknowledged) + 100)
     load.stop()
-    assert set(load.statuses) == {200}, "senders noticed"
+    load.check_unnoticed()
     bridge.wait_drained(target.name, seconds=60)
     check_books(load, target.arrived(), repeats=target.repeats)
     assert bridge.metric("hookferry_publish_failures_total", backend=target.name) >= 1
@@ -163,7 +157,7 @@ def test_a_stalled_broker_holds_up_neither_senders_nor_the_other_brokers(bridges
         watcher.join(20)
         brokers[kind].resume()
     load.stop()
-    assert set(load.statuses) == {200}, "senders noticed"
+    load.check_unnoticed()
     assert waits[len(waits) // 2] < 0.5
     assert max(ages) < 1, f"the others lagged {max(ages):.2f} s"
     bridge.wait_drained(*[target.name for target in targets.values()], seconds=90)

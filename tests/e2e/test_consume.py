@@ -384,6 +384,39 @@ def test_the_age_of_a_backlog_grows_while_a_broker_is_down(bridges, senders, red
     until(lambda: bridge.metric("hookferry_publish_failures_total", backend="main") >= 1, what="a failure")
 
 
+def test_a_paused_backend_holds_its_events_until_it_is_resumed(bridges, senders, redis, stream, to_redis):
+    bridge = bridges(sources.CONFIG + to_redis).start()
+    (backend,) = names(bridge.admin("GET", "/v1/backends").json(), "backends")
+    assert backend == "main"
+    assert 200 <= bridge.admin("POST", "/v1/backends/main/pause").status < 300
+    accept(bridge, *[senders.make("std") for _ in range(5)])
+    until(lambda: bridge.metric("hookferry_backlog_events", backend="main") == 5, what="a backlog of 5")
+    assert redis.entries(stream) == []
+    assert 200 <= bridge.admin("POST", "/v1/backends/main/resume").status < 300
+    bridge.wait_drained("main")
+    assert len(redis.entries(stream)) == 5
+    assert bridge.admin("POST", "/v1/backends/nobody/pause").status == 404
+
+
+def test_status_sources_and_dead_letters_are_told_and_hold_no_secret(bridges, senders, to_redis):
+    bridge = bridges(sources.CONFIG + to_redis).start()
+    accept(bridge, senders.make("std"))
+    texts = []
+    for path in ("/v1/status", "/v1/sources", "/v1/backends", "/v1/dead-letters", "/v1/consumers"):
+        reply = bridge.admin("GET", path)
+        assert reply.status == 200, path
+        reply.json()
+        texts.append(reply.body.decode())
+    assert set(sources.NAMES) <= set(re.findall(r"[a-z]+", texts[1]))
+    for secret in ENV.values():
+        assert secret not in "".join(texts)
+
+
+def names(document, key):
+    """Names in a list answer: `{"<key>":[{"name":…}]}`, or the list alone."""
+    return [item["name"] for item in (document[key] if isinstance(document, dict) else document)]
+
+
 def test_an_unknown_admin_path_is_404(bridge):
     for path in ("/nothing", "/v1", "/v1/", "/v1/event", "/webhooks/std"):
         assert bridge.admin("GET", path).status == 404, path

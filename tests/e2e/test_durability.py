@@ -10,8 +10,7 @@ import time
 import pytest
 from harness import sources
 from harness.bridge import binary, environment, run
-from harness.brokers import Redis
-from harness.disk import Disk
+from harness.brokers import redis_backend, stream_texts
 from harness.load import Load, check_books, data_bytes
 from harness.processes import never_syncs
 from harness.sources import unique
@@ -20,22 +19,6 @@ from harness.wait import stays, until
 # The largest body must fit a segment; small segments make a test cross many.
 SMALL = 'max_body = "256KiB"'
 LONG = pytest.param(20, marks=pytest.mark.long)
-
-
-@pytest.fixture
-def own_redis(tmp_path):
-    """A Redis of this test's own, to be stalled and killed."""
-    broker = Redis(tmp_path / "redis").start()
-    yield broker
-    broker.close()
-
-
-def redis_backend(redis, stream="events"):
-    return f'\n[backends.main]\ntype = "redis"\nurl = "{redis.url}"\nstream = "{stream}"\n'
-
-
-def stream_texts(redis, stream="events"):
-    return [entry[b"event"] for entry in redis.entries(stream)]
 
 
 def settle(bridge, load, *backends):
@@ -247,9 +230,7 @@ def test_a_second_process_on_the_journal_fails_and_the_first_is_unharmed(bridges
 
 def segments(bridge):
     """Files of the journal that hold records, the one written last at the end."""
-    files = [path for path in bridge.journal_dir.rglob("*") if path.is_file() and path.stat().st_size > 4096]
-    assert files, list(bridge.journal_dir.rglob("*"))
-    return sorted(files)
+    return sorted(bridge.journal_dir.rglob("*.seg"))
 
 
 def holder(bridge, text):
@@ -357,6 +338,54 @@ def test_a_full_journal_refuses_new_events_and_drops_none_then_takes_them_again(
     )
 
 
+# Segments that retire
+
+
+RETIRING = 'segment_bytes = "1MiB"\nmax_bytes = "4MiB"'
+
+
+def test_kills_while_segments_retire_and_are_used_again_lose_nothing(bridges, oracles, own_redis):
+    bridge = bridges(
+        sources.only("acme") + redis_backend(own_redis), server=SMALL, journal=RETIRING
+    ).start()
+    load = Load(bridge, oracles, senders=4, size=20_000).start()
+    for _ in range(3):
+        # Three times 4 MB of delivered events: each file of the quota is used more than once.
+        load.reach(len(load.acknowledged) + 200)
+        bridge.kill()
+        bridge.start()
+    load.stop()
+    settle(bridge, load, "main")
+    check_books(load, stream_texts(own_redis))
+    files = [path.stat().st_size for path in bridge.journal_dir.rglob("*") if path.is_file()]
+    assert sum(files) < 6 << 20, f"{sum(files)} B on disk, the quota is 4 MiB"
+    events = bridge.events()
+    assert events, "the last of them stay readable"
+    sequences = [event["sequence"] for event in events]
+    assert sequences == sorted(set(sequences))
+    arrived = [json.loads(text)["sequence"] for text in stream_texts(own_redis)]
+    assert arrived[-len(sequences):] == sequences, "what is readable is the newest, without a hole"
+
+
+def test_an_event_whose_segment_is_gone_is_still_known_as_a_duplicate(bridges, oracles, senders, own_redis):
+    bridge = bridges(
+        sources.only("acme", "code") + redis_backend(own_redis), server=SMALL, journal=RETIRING
+    ).start()
+    early = [senders.make("acme"), senders.make("code")]
+    for one in early:
+        assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted"
+    load = Load(bridge, oracles, senders=4, size=20_000).run(400)
+    settle(bridge, load, "main")
+    for end in (None, bridge.kill, bridge.stop):
+        if end:
+            end()
+            bridge.start()
+            assert early[0].id not in {event["id"] for event in bridge.events()}, "its segment is still there"
+        for one in early:
+            assert bridge.post(one.path, one.headers, one.body).json() == {"status": "duplicate", "id": one.id}
+    assert len(stream_texts(own_redis)) == len(early) + len(load.acknowledged)
+
+
 # Power
 
 
@@ -367,13 +396,6 @@ def power_cut(bridge, disk):
     bridge.kill()
     disk.unmount()
     disk.mount()
-
-
-@pytest.fixture
-def disk(tmp_path):
-    disk = Disk(tmp_path)
-    yield disk
-    disk.unmount()
 
 
 @pytest.mark.parametrize("cuts", [2, LONG])
@@ -399,6 +421,40 @@ def test_a_power_cut_under_load_loses_no_acknowledged_event(bridges, oracles, ow
         assert load.acknowledged.keys() <= everything
     finally:
         bridge.close()
+
+
+def test_a_power_cut_right_after_the_journal_has_changed_files_loses_nothing(bridges, oracles, disk, tmp_path):
+    """The new file's name is synced before anything in the file is acknowledged.
+
+    Every fsync is held for a while, so that none of another file carries the name to disk by accident;
+    fdatasync, which acknowledges, is not.
+    """
+    bridge = bridges(
+        sources.only("acme"),
+        server=SMALL + '\nack_timeout = "10s"',
+        journal='segment_bytes = "1MiB"',
+        journal_dir=disk.path / "data",
+    )
+    try:
+        for _ in range(2):
+            bridge.spawn(wrapper=slow(tmp_path, "fsync", 400_000))
+            bridge.wait_ready(60)
+            # A file that is made ready ahead of need, as is the rule, needs nothing but its name.
+            until(lambda: list(bridge.journal_dir.rglob("spare-*")), 20, "a spare file")
+            time.sleep(1)  # its fsync is one that is held
+            last = segments(bridge)[-1]
+            load = Load(bridge, oracles, senders=4, size=20_000, repeat=False).start()
+            until(lambda last=last: segments(bridge)[-1] > last, 60, "a new segment", every=0.0005)
+            load.reach(len(load.acknowledged) + 1)
+            power_cut(bridge, disk)
+            load.stop()
+            bridge.start()
+            kept = {event["id"] for event in bridge.events()}
+            assert load.acknowledged.keys() <= kept, f"{len(load.acknowledged.keys() - kept)} lost"
+            bridge.kill()
+    finally:
+        if bridge.process is not None:
+            bridge.close()
 
 
 def test_the_power_cut_finds_a_journal_that_skips_its_syncs(bridges, oracles, disk):
@@ -437,17 +493,31 @@ def test_the_power_cut_finds_a_journal_that_skips_its_syncs(bridges, oracles, di
 # Failed syncs
 
 
-def inject(tmp_path, when):
-    """A wrapper that makes the given calls of fdatasync and fsync fail with EIO."""
-    calls = "fdatasync,fsync"
-    return ("strace", "-f", "-qqq", "--seccomp-bpf", "-e", f"trace={calls}", "-e", f"inject={calls}:error=EIO:when={when}",
-            "-o", str(tmp_path / "strace"))  # fmt: skip
+SYNCS = "fdatasync,fsync"
+
+
+def strace(tmp_path, calls, injection):
+    """A wrapper that tampers with system calls of the bridge."""
+    return (
+        *("strace", "-f", "-qqq", "--seccomp-bpf", "-o", str(tmp_path / "strace")),
+        *("-e", f"trace={calls}", "-e", f"inject={calls}:{injection}"),
+    )
+
+
+def failing(tmp_path, when):
+    """The given syncs fail with EIO."""
+    return strace(tmp_path, SYNCS, f"error=EIO:when={when}")
+
+
+def slow(tmp_path, calls, microseconds):
+    """These calls take so much longer."""
+    return strace(tmp_path, calls, f"delay_enter={microseconds}")
 
 
 def syncs_at_start(bridges, senders, tmp_path):
     """How many syncs a start and one event take, so that later ones can be chosen."""
     bridge = bridges(sources.only("acme"))
-    bridge.start(wrapper=inject(tmp_path, 65_535))
+    bridge.start(wrapper=failing(tmp_path, 65_535))
     one = senders.make("acme")
     assert bridge.post(one.path, one.headers, one.body).status == 200
     bridge.stop()
@@ -459,7 +529,7 @@ def test_a_failed_sync_acknowledges_nothing_of_its_batch_and_the_next_goes_to_a_
 ):
     first = syncs_at_start(bridges, senders, tmp_path)
     bridge = bridges(sources.only("acme") + redis_backend(own_redis))
-    bridge.start(wrapper=inject(tmp_path, first + 20))
+    bridge.start(wrapper=failing(tmp_path, first + 20))
     load = Load(bridge, oracles, senders=4).start()
     until(lambda: load.statuses.get(503, 0) > 0 or len(load.acknowledged) > 2000, 60, "a sync to fail")
     load.reach(len(load.acknowledged) + 100)
@@ -479,7 +549,7 @@ def test_a_failed_sync_acknowledges_nothing_of_its_batch_and_the_next_goes_to_a_
 def test_a_disk_that_fails_for_good_closes_the_journal_and_says_so(bridges, oracles, senders, tmp_path, own_redis):
     first = syncs_at_start(bridges, senders, tmp_path)
     bridge = bridges(sources.only("acme") + redis_backend(own_redis))
-    bridge.start(wrapper=inject(tmp_path, f"{first + 20}+"))
+    bridge.start(wrapper=failing(tmp_path, f"{first + 20}+"))
     load = Load(bridge, oracles, senders=4, repeat=False).start()
     until(lambda: bridge.admin("GET", "/readyz").status == 503, 60, "readyz 503")
     load.stop()
@@ -501,13 +571,7 @@ def test_a_disk_that_fails_for_good_closes_the_journal_and_says_so(bridges, orac
 def test_no_answer_comes_before_its_sync(bridges, senders, tmp_path):
     """Each sync is held for a second: no acknowledgement may come earlier."""
     bridge = bridges(sources.only("acme"), server='ack_timeout = "10s"')
-    calls = "fdatasync,fsync"
-    bridge.spawn(
-        wrapper=(
-            *("strace", "-f", "-qqq", "--seccomp-bpf", "-e", f"trace={calls}"),
-            *("-e", f"inject={calls}:delay_enter=700000", "-o", str(tmp_path / "strace")),
-        )
-    )
+    bridge.spawn(wrapper=slow(tmp_path, SYNCS, 700_000))
     bridge.wait_ready(60)
     for _ in range(3):
         one = senders.make("acme")
@@ -521,13 +585,7 @@ def test_no_answer_comes_before_its_sync(bridges, senders, tmp_path):
 
 def test_a_sync_slower_than_the_ack_timeout_is_503_and_the_event_is_kept_once(bridges, senders, tmp_path):
     bridge = bridges(sources.only("acme"), server='ack_timeout = "300ms"')
-    calls = "fdatasync,fsync"
-    bridge.spawn(
-        wrapper=(
-            *("strace", "-f", "-qqq", "--seccomp-bpf", "-e", f"trace={calls}"),
-            *("-e", f"inject={calls}:delay_enter=1500000", "-o", str(tmp_path / "strace")),
-        )
-    )
+    bridge.spawn(wrapper=slow(tmp_path, SYNCS, 1_500_000))
     bridge.wait_ready(60)
     one = senders.make("acme")
     reply = bridge.post(one.path, one.headers, one.body)

@@ -54,6 +54,9 @@ pub trait Harness: Send + Sized {
         true
     }
 
+    /// Called once the destination exists and before anything is published that must survive a kill -9.
+    async fn settle(&mut self) {}
+
     /// kill -9.
     async fn kill(&mut self);
     /// Starts it again, where it was.

@@ -72,6 +72,14 @@ impl Process {
         Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     }
 
+    /// Asks the broker to end, and waits until it has.
+    pub async fn stop(self) {
+        self.signal("-TERM");
+        while self.alive() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Stops the broker in its tracks: it keeps its connections and answers nothing.
     pub fn stall(&self) {
         assert!(self.signal("-STOP"), "the broker can be stopped");

@@ -13,6 +13,9 @@ use super::process::{Process, ports};
 /// Name of the stream.
 pub const STREAM: &str = "webhooks";
 
+/// Fields of a stream's entry, in order.
+pub type Fields = Vec<(String, Vec<u8>)>;
+
 pub struct RedisServer {
     pub port: u16,
     extra: Vec<String>,
@@ -50,13 +53,15 @@ impl RedisServer {
     pub async fn run<T: redis::FromRedisValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');
         let mut built = redis::cmd(words.next().unwrap());
-        words.for_each(|word| drop(built.arg(word)));
+        for word in words {
+            built.arg(word);
+        }
         built.query_async(&mut self.connection().await).await.unwrap()
     }
 
     /// Entries of a stream: fields in order.
-    pub async fn entries(&self, stream: &str) -> Vec<Vec<(String, Vec<u8>)>> {
-        let entries: Vec<(String, Vec<(String, Vec<u8>)>)> =
+    pub async fn entries(&self, stream: &str) -> Vec<Fields> {
+        let entries: Vec<(String, Fields)> =
             redis::cmd("XRANGE").arg(stream).arg("-").arg("+").query_async(&mut self.connection().await).await.unwrap();
         entries.into_iter().map(|(_, fields)| fields).collect()
     }

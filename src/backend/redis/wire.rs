@@ -97,7 +97,7 @@ pub fn risks(persistence: &str, memory: &str) -> Vec<String> {
     match field(persistence, "aof_enabled").as_deref() {
         Some("1") => {}
         Some(_) => {
-            risks.push("`appendonly` is `no`: a crash of Redis loses what came after its last snapshot".to_owned())
+            risks.push("`appendonly` is `no`: a crash of Redis loses what came after its last snapshot".to_owned());
         }
         None => risks.push("the server does not say whether `appendonly` is on".to_owned()),
     }

@@ -60,6 +60,12 @@ impl Dedup {
         fitting(&envelope.id)
     }
 
+    /// A `MessageDeduplicationId` that stood for nothing before: SQS takes the event once more.
+    pub fn fresh(&self, envelope: &Envelope, now: Instant) -> String {
+        let moment = self.hasher.hash_one((&*envelope.id, now));
+        hex::encode(Sha256::digest(format!("{}\0{}\0{moment}", envelope.source, envelope.id)))
+    }
+
     fn forget(&mut self, now: Instant) {
         while let Some(&(when, id)) = self.oldest_first.front()
             && (now.duration_since(when) > WINDOW || self.oldest_first.len() > MAX_IDS)

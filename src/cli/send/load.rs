@@ -119,7 +119,7 @@ where
             if with_signal && tokio::signal::ctrl_c().await.is_ok() {
                 return;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
         loop {
             tokio::select! {

@@ -6,6 +6,7 @@ use url::Url;
 use crate::app;
 use crate::catalogue::{Provider, Value};
 use crate::cli::Wrong;
+use crate::cli::remote::reachable;
 use crate::config::{Config, DEMO};
 use crate::event::Secret;
 use crate::verify::{Draft, Keys, sign};
@@ -41,7 +42,7 @@ impl Target {
         let keys = provider.rule.keys(&secrets).with_context(|| format!("secrets of the source `{name}`"))?;
         let mut url = match url {
             Some(url) => url.clone(),
-            None => listener(config)?,
+            None => format!("http://{}/", reachable(config.server.listen)).parse()?,
         };
         if url.path() == "/" {
             url.set_path(&source.path);
@@ -107,18 +108,6 @@ fn demo_secret(config: &Config) -> anyhow::Result<Secret> {
     let file = config.demo_secret_file();
     app::demo_secret(&file)
         .with_context(|| format!("cannot read {}, which the first `hookferry serve` makes there", file.display()))
-}
-
-/// Address of the ingress; one that listens everywhere is reached on loopback.
-fn listener(config: &Config) -> anyhow::Result<Url> {
-    let mut address = config.server.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(match address {
-            std::net::SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Ok(format!("http://{address}/").parse()?)
 }
 
 #[cfg(test)]

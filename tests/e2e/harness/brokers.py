@@ -1,7 +1,6 @@
 """Private brokers: started on free ports of loopback, in their own directories, ended with the test run."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -42,6 +41,11 @@ class Broker:
         raise NotImplementedError
 
     def start(self):
+        self.spawn()
+        return self.wait_up()
+
+    def spawn(self):
+        """Starts the process and returns at once."""
         assert self.process is None
         with open(self.directory / "out", "ab") as out:
             self.process = subprocess.Popen(
@@ -55,6 +59,7 @@ class Broker:
                 preexec_fn=dies_with_parent,
             )
 
+    def wait_up(self):
         def up():
             assert self.process.poll() is None, f"{type(self).__name__} ended:\n{self.output()}"
             return self.is_up()
@@ -138,11 +143,23 @@ class Redis(Broker):
         return [fields for _, fields in (client or self.client()).xrange(stream)]
 
 
+def redis_backend(redis, stream="events", port=None):
+    """`[backends.main]` on a Redis, by way of another port where a proxy is between."""
+    url = f"redis://127.0.0.1:{port or redis.port}"
+    return f'\n[backends.main]\ntype = "redis"\nurl = "{url}"\nstream = "{stream}"\n'
+
+
+def stream_texts(redis, stream="events"):
+    """The events of a stream as structured JSON, in order."""
+    return [entry[b"event"] for entry in redis.entries(stream)]
+
+
 class Rabbit(Broker):
     """One RabbitMQ node with its own epmd, as whatever user runs the tests."""
 
     boot_seconds = 90
     ports_wanted = 10
+    _epmd = None
 
     @property
     def url(self):
@@ -197,18 +214,37 @@ class Rabbit(Broker):
         )
         return pika.BlockingConnection(parameters)
 
-    def close(self):
-        super().close()
-        # epmd is a daemon that outlives the node; it is ours, by its port.
-        epmd = shutil.which("epmd")
-        if epmd:
-            subprocess.run(
-                [epmd, "-port", str(self.port + 2), "-kill"],
+    def ctl(self, *arguments):
+        """Runs `rabbitmqctl` on this node."""
+        done = subprocess.run(
+            ["/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", f"t{self.port}@localhost", *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr or done.stdout
+        return done.stdout
+
+    def start(self):
+        # Left to itself the node would start an epmd that outlives it.
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                ["epmd", "-port", str(self.port + 2), "-address", "127.0.0.1"],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=20,
-                check=False,
+                preexec_fn=dies_with_parent,
             )
+            until(lambda: _accepts(self.port + 2), 20, "epmd")
+        return super().start()
+
+    def close(self):
+        super().close()
+        if self._epmd is not None:
+            self._epmd.kill()
+            self._epmd.wait()
+            self._epmd = None
 
 
 class RabbitReader:

@@ -27,6 +27,7 @@ class Load:
         self.acknowledged = {}
         self.tried = {}
         self.statuses = {}
+        self.refusals = []
         self.answers = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -57,6 +58,10 @@ class Load:
             assert time.monotonic() < deadline, f"{len(self.acknowledged)} of {count} acknowledged; {self.statuses}"
             time.sleep(0.005)
 
+    def check_unnoticed(self):
+        """Every request so far got its 200."""
+        assert set(self.statuses) == {200}, f"senders noticed: {self.statuses}, {self.refusals[:3]}"
+
     def _send_all(self):
         client = Client(self.port, timeout=20)
         while not self._stop.is_set():
@@ -78,7 +83,10 @@ class Load:
         headers += self.oracles.sign("custom", self.secret, body)
         started = time.monotonic()
         try:
-            status = client.request("POST", "/webhooks/acme", headers, body).status
+            reply = client.request("POST", "/webhooks/acme", headers, body)
+            status = reply.status
+            if status != 200:
+                self.refusals.append((round(time.monotonic() - started, 3), reply.body.decode()))
         except (OSError, http.client.HTTPException):
             status = None
         with self._lock:

@@ -6,7 +6,9 @@ import pytest
 
 from harness.bridge import Bridge, binary
 from harness.brokers import Rabbit, RabbitReader, Redis, Sqs, SqsReader
+from harness.disk import Disk
 from harness.oracles import Oracles
+from harness.proxy import Proxy
 from harness.sources import Senders, unique
 
 
@@ -39,8 +41,7 @@ def senders(oracles):
     return Senders(oracles)
 
 
-def _broker(make):
-    broker = make
+def _running(broker):
     try:
         broker.start()
         yield broker
@@ -50,17 +51,17 @@ def _broker(make):
 
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory):
-    yield from _broker(Redis(tmp_path_factory.mktemp("redis")))
+    yield from _running(Redis(tmp_path_factory.mktemp("redis")))
 
 
 @pytest.fixture(scope="session")
 def rabbit(tmp_path_factory):
-    yield from _broker(Rabbit(tmp_path_factory.mktemp("rabbit")))
+    yield from _running(Rabbit(tmp_path_factory.mktemp("rabbit")))
 
 
 @pytest.fixture(scope="session")
 def sqs(tmp_path_factory):
-    yield from _broker(Sqs(tmp_path_factory.mktemp("sqs")))
+    yield from _running(Sqs(tmp_path_factory.mktemp("sqs")))
 
 
 @pytest.fixture
@@ -81,6 +82,36 @@ def bridges(tmp_path):
         except AssertionError as failure:
             failures.append(str(failure))
     assert not failures, "\n".join(failures)
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of this test's own, to be stalled and killed; its stream is `events`."""
+    broker = Redis(tmp_path / "redis").start()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of this test's own, 192 MiB."""
+    disk = Disk(tmp_path)
+    yield disk
+    disk.unmount()
+
+
+@pytest.fixture
+def proxied():
+    """Puts a proxy that can fail before a port."""
+    made = []
+
+    def make(port):
+        made.append(Proxy(port))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()
 
 
 @pytest.fixture

@@ -1,0 +1,126 @@
+//! `/v1/dead-letters`: events that a backend refused for good, and what becomes of them.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Admin;
+use super::events::limit;
+use super::problem::Problem;
+use crate::dispatch::{Id, dead};
+use crate::event::BackendName;
+
+/// Parameters of a list of letters.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    backend: Option<String>,
+    limit: Option<usize>,
+    /// A letter's id, behind which to begin.
+    after: Option<String>,
+    #[serde(default)]
+    order: Order,
+    /// Whether the letters come with their events.
+    events: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Order {
+    #[default]
+    Oldest,
+    Newest,
+}
+
+/// A page. Written from its parts: by way of `serde_json::Value` numbers would change, and `1e400` be an error.
+#[derive(Serialize)]
+struct Letters {
+    dead_letters: Vec<dead::Letter>,
+    unreadable: Vec<dead::Unreadable>,
+    next: Option<String>,
+}
+
+/// A page of letters, of one backend or of all, and the files beside them that are none.
+pub async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let which = web::Query::<Which>::from_query(request.query_string());
+    let which = which.map_err(|error| Problem::Invalid(error.to_string()))?.into_inner();
+    let query = dead::Query {
+        backend: which.backend.as_deref().map(backend).transpose()?,
+        after: which.after.as_deref().map(id).transpose()?,
+        newest_first: matches!(which.order, Order::Newest),
+        limit: limit(which.limit)?,
+        bare: which.events == Some(false),
+    };
+    let dead = admin.parts.dead.clone();
+    let known = admin.dispatch.lanes().iter().any(|lane| query.backend.as_ref().is_none_or(|name| *name == lane.name));
+    let named = query.backend.clone();
+    let page = blocking(move || dead.page(&query)).await?;
+    let page = page.map_err(|error| Problem::Failed(format!("cannot read the dead letters: {error}")))?;
+    if let Some(name) = named.filter(|_| !known && page.letters.is_empty() && page.unreadable.is_empty()) {
+        return Err(Problem::NotFound(format!("there is no backend `{name}`")));
+    }
+    let next = page.next.map(|next| next.to_string());
+    Ok(HttpResponse::Ok().json(Letters { dead_letters: page.letters, unreadable: page.unreadable, next }))
+}
+
+/// One letter with its event.
+pub async fn show(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let (dead, id) = (admin.parts.dead.clone(), id(&path)?);
+    let read = blocking({
+        let id = id.clone();
+        move || dead.get(&id)
+    });
+    match read.await? {
+        Ok(Some(letter)) => Ok(HttpResponse::Ok().json(letter)),
+        Ok(None) => Err(gone(&id)),
+        Err(dead::LetterError::Damaged(why)) => {
+            Err(Problem::Conflict(format!("dead letter {id} cannot be read: {why}")))
+        }
+        Err(dead::LetterError::Io(error)) => Err(Problem::Failed(format!("cannot read dead letter {id}: {error}"))),
+    }
+}
+
+/// Has a letter published again; durable when it is answered.
+pub async fn replay(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let id = id(&path)?;
+    admin.dispatch.replays().release(&id).await?;
+    let backend = id.backend.as_str();
+    Ok(HttpResponse::Accepted().json(json!({"status": "accepted", "id": id.to_string(), "backend": backend})))
+}
+
+/// Removes a letter for ever.
+pub async fn delete(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
+    let (dead, id) = (admin.parts.dead.clone(), id(&path)?);
+    let removed = blocking({
+        let id = id.clone();
+        move || dead.remove(&id)
+    });
+    match removed.await?.map_err(|error| Problem::Failed(format!("cannot remove dead letter {id}: {error}")))? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(gone(&id)),
+    }
+}
+
+fn gone(id: &Id) -> Problem {
+    Problem::NotFound(format!("there is no dead letter {id}"))
+}
+
+/// An id from a path or a query.
+fn id(text: &str) -> Result<Id, Problem> {
+    text.parse()
+        .map_err(|error: crate::dispatch::files::BadId| Problem::NotFound(format!("there is no dead letter: {error}")))
+}
+
+/// A backend's name.
+///
+/// # Errors
+/// None can have this name.
+pub fn backend(text: &str) -> Result<BackendName, Problem> {
+    text.parse()
+        .map_err(|error: crate::event::names::BadName| Problem::NotFound(format!("there is no backend `{}`", error.0)))
+}
+
+/// Runs what blocks elsewhere.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    web::block(work).await.map_err(|error| Problem::Failed(error.to_string()))
+}
