@@ -1,7 +1,7 @@
 //! What `--fault` does to a request, and the answer that it should then get.
 
 use super::expect::Expect;
-use crate::verify::{Draft, Rule};
+use crate::verify::{Draft, Rule, edit_signature};
 
 /// A way in which a request is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -38,7 +38,7 @@ impl Faults {
     /// The first fault that the scheme does not know: it would not be refused, so nothing would be shown.
     pub fn new(faults: &[Fault], rule: &Rule) -> anyhow::Result<Self> {
         let has = |fault| faults.contains(&fault);
-        let signed = rule.signature_header().is_some();
+        let signed = rule.method() != "none";
         if has(Fault::BadSignature) || has(Fault::MissingSignature) {
             anyhow::ensure!(signed, "this source verifies nothing, so it has no signature to leave out or to spoil");
         }
@@ -76,13 +76,11 @@ impl Faults {
             // Blank space is no change to a JSON reader: only a check of the very bytes notices.
             draft.body.push(b' ');
         }
-        let Some(header) = rule.signature_header() else { return };
         if self.has(Fault::MissingSignature) {
-            draft.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
-        } else if self.has(Fault::BadSignature)
-            && let Some((_, value)) = draft.headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case(header))
-        {
-            *value = altered(value, rule.method() == "token");
+            edit_signature(rule, draft, |_| None);
+        } else if self.has(Fault::BadSignature) {
+            let is_token = matches!(rule.method(), "token" | "basic");
+            edit_signature(rule, draft, |value| value.map(|value| altered(&value, is_token)));
         }
     }
 
