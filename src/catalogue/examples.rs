@@ -133,7 +133,7 @@ fn a_tampered_copy_is_refused() {
             case.refused("no body", &refused, |draft| draft.body.clear());
         } else if rule.covers_form() {
             case.refused("a changed form", &[Refusal::Mismatch], |draft| {
-                draft.edit_form("z", |_| Some("1".to_owned()))
+                draft.edit_form("z", |_| Some("1".to_owned()));
             });
         }
         if rule.needs_url() {

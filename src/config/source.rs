@@ -255,7 +255,7 @@ impl Reading<'_, '_> {
         match provider.rule.keys(secrets) {
             Ok(_) => {}
             Err(KeyError::Absent) if public => {
-                self.mistake("public_keys", "missing: the provider signs with a private key")
+                self.mistake("public_keys", "missing: the provider signs with a private key");
             }
             Err(KeyError::Absent) => self.mistake("secrets", "missing: the provider signs with a secret"),
             Err(error) if public => self.mistake("public_keys", error.to_string().replacen("secret", "key", 1)),

@@ -164,12 +164,13 @@ impl Hmac {
 
     /// Refuses what the signature would have to cover, but does not.
     fn whole(&self, request: &Request) -> Result<(), Refusal> {
-        if let Some(field) = &self.body_hash {
-            if !request.body.is_empty() && form::fields(content_type(request), request.body).is_empty() {
-                let named = hex::decode(field.only(request)?).map_err(|_| Refusal::Mismatch)?;
-                if named != sha2::Sha256::digest(request.body).as_slice() {
-                    return Err(Refusal::Mismatch);
-                }
+        if let Some(field) = &self.body_hash
+            && !request.body.is_empty()
+            && form::fields(content_type(request), request.body).is_empty()
+        {
+            let named = hex::decode(field.only(request)?).map_err(|_| Refusal::Mismatch)?;
+            if named != sha2::Sha256::digest(request.body).as_slice() {
+                return Err(Refusal::Mismatch);
             }
         }
         if let Some(pointer) = &self.single {

@@ -1,13 +1,17 @@
 """What networks do between the bridge and its brokers, by way of a proxy: nobody waits, nothing is lost."""
 
 import json
+import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from harness import sources
-from harness.brokers import RabbitReader, SqsReader, redis_backend, stream_texts
+from harness.brokers import RabbitReader, Redis, SqsReader, redis_backend, stream_texts
+from harness.http import Client
 from harness.load import Load, check_books
 from harness.proxy import TO_BRIDGE, TO_BROKER
 from harness.sources import unique
@@ -76,9 +80,19 @@ def target(request, proxied, kind):
 
 
 @pytest.fixture
-def healthy(own_redis):
-    """A second backend, which nothing happens to."""
-    return redis_backend(own_redis).replace("backends.main", "backends.other")
+def other(tmp_path):
+    """A second broker, which nothing happens to, not even a disk."""
+    broker = Redis(tmp_path / "other", "--appendonly", "no").start()
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def in_memory():
+    """A directory without a disk below: how long a shared disk takes is not what is looked at here."""
+    path = Path(tempfile.mkdtemp(prefix="hookferry-", dir="/dev/shm"))
+    yield path
+    shutil.rmtree(path)
 
 
 class Lag:
@@ -92,8 +106,6 @@ class Lag:
         self._thread.start()
 
     def _watch(self):
-        from harness.http import Client
-
         client = Client(self.bridge.admin_port)
         wanted = f'hookferry_backlog_age_seconds{{backend="{self.name}"}} '
         while not self._end.is_set():
@@ -146,9 +158,10 @@ CASES = [
 
 @pytest.mark.parametrize(("kind", "fault"), CASES)
 def test_a_network_fault_is_found_in_time_and_costs_nobody_else_anything(
-    bridges, oracles, own_redis, target, healthy, fault
+    bridges, oracles, other, in_memory, target, fault
 ):
-    bridge = bridges(sources.only("acme") + target.config + healthy, server=PATIENT).start()
+    healthy = redis_backend(other).replace("backends.main", "backends.other")
+    bridge = bridges(sources.only("acme") + target.config + healthy, journal_dir=in_memory / "data").start()
     load = Load(bridge, oracles, senders=2, pace=0.005).start()
     load.reach(300)
     bridge.wait_drained(target.name)
@@ -168,11 +181,11 @@ def test_a_network_fault_is_found_in_time_and_costs_nobody_else_anything(
     load.stop()
     assert set(load.statuses) == {200}, "senders noticed"
     # A shared machine: the bound catches an answer that waits for a broker, which takes seconds.
-    assert p99(after) < max(0.25, 1.2 * p99(load.answers[:before])), (p99(after), p99(load.answers[:before]))
+    assert p99(after) < max(0.5, 1.2 * p99(load.answers[:before])), (p99(after), p99(load.answers[:before]))
     assert lag.worst() < 1, "the other backend was held up"
     bridge.wait_drained(target.name, "other", seconds=60)
     check_books(load, target.arrived(), repeats=target.repeats)
-    check_books(load, stream_texts(own_redis))
+    check_books(load, stream_texts(other))
 
 
 @pytest.mark.parametrize("kind", ["redis", "rabbit", "sqs"])

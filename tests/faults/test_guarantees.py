@@ -1,0 +1,36 @@
+"""`docs/guarantees.md` names a test for what it promises: each of them exists."""
+
+import re
+
+from harness.bridge import REPOSITORY
+
+
+def defined():
+    """Names of all tests, Python and Rust."""
+    names = set()
+    for suite in ("tests/e2e", "tests/faults"):
+        for path in (REPOSITORY / suite).glob("test_*.py"):
+            names |= set(re.findall(r"^def (test_\w+)\(", path.read_text(), re.MULTILINE))
+    for folder in ("src", "tests"):
+        for path in (REPOSITORY / folder).rglob("*.rs"):
+            names |= set(re.findall(r"#\[(?:tokio::)?test[^\]]*\]\s+(?:#\[[^\]]*\]\s+)*(?:async )?fn (\w+)\(", path.read_text()))
+    return names
+
+
+def rows():
+    for line in (REPOSITORY / "docs/guarantees.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if re.fullmatch(r"[PDBTC]\d+", cells[0].strip()):
+            yield cells
+
+
+def test_every_promise_names_a_test_that_exists_or_says_that_it_has_none():
+    known, seen = defined(), []
+    for number, _fault, _holds, proof in rows():
+        seen.append(number)
+        names = re.findall(r"`(\w+)`", proof)
+        assert names or "not yet proven" in proof, f"{number} names no test"
+        missing = [name for name in names if name not in known]
+        assert not missing, f"{number}: {missing}"
+    wanted = [f"{letter}{n}" for letter, count in [("P", 11), ("D", 13), ("B", 16), ("T", 11), ("C", 5)] for n in range(1, count + 1)]
+    assert seen == wanted
