@@ -258,6 +258,7 @@ impl Reading<'_, '_> {
                 self.mistake("public_keys", "missing: the provider signs with a private key");
             }
             Err(KeyError::Absent) => self.mistake("secrets", "missing: the provider signs with a secret"),
+            Err(error) if public => self.mistake("public_keys", error.to_string().replacen("secret", "key", 1)),
             Err(error) => self.mistake("secrets", error.to_string()),
         }
     }
@@ -274,3 +275,6 @@ fn not_in_header(c: char) -> bool {
 fn is_http_url(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,7 +209,13 @@ impl Field {
             Place::Body(pointer, pointers) => {
                 let old = pointers.read(&draft.body).ok().and_then(|picked| picked.get(0).map(str::to_owned));
                 let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&draft.body) else { return };
-                set(&mut body, pointer, edit(old).map_or(serde_json::Value::Null, Into::into));
+                // A number stays one: some senders write their times so.
+                let number = body.pointer(pointer).is_some_and(serde_json::Value::is_number);
+                let value = edit(old).map_or(serde_json::Value::Null, |text| match text.parse::<u64>() {
+                    Ok(n) if number => n.into(),
+                    _ => text.into(),
+                });
+                set(&mut body, pointer, value);
                 draft.body = body.to_string().into_bytes();
             }
             Place::Whole => {
