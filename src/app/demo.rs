@@ -18,11 +18,7 @@ use crate::event::Secret;
 pub fn add(config: &mut Config) -> io::Result<()> {
     let path = config.demo_secret_file();
     std::fs::create_dir_all(&config.journal.dir)?;
-    if let Err(error) = make(&path)
-        && error.kind() != io::ErrorKind::AlreadyExists
-    {
-        return Err(error);
-    }
+    make(&path)?;
     let secret = secret(&path)?;
     for source in config.sources.iter_mut().filter(|source| source.name.as_str() == DEMO) {
         source.secrets = vec![secret.clone()];
@@ -40,11 +36,34 @@ pub fn secret(path: &Path) -> io::Result<Secret> {
     Secret::new(text.trim().as_bytes().to_vec()).ok_or_else(empty)
 }
 
-/// 32 random bytes as Standard Webhooks writes them.
+/// 32 random bytes as Standard Webhooks writes them; the file is there whole or not at all.
 fn make(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let temporary = path.with_extension("secret.tmp");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     writeln!(file, "whsec_{}", STANDARD.encode(bytes))?;
-    file.sync_all()
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_again_only_where_a_crash_left_it_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("demo.secret");
+        make(&path).unwrap();
+        let first = secret(&path).unwrap();
+        make(&path).unwrap();
+        assert_eq!(secret(&path).unwrap().expose(), first.expose());
+        std::fs::write(&path, "").unwrap();
+        make(&path).unwrap();
+        assert!(secret(&path).unwrap().expose().starts_with(b"whsec_"));
+    }
 }
