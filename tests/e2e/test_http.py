@@ -199,7 +199,8 @@ def test_odd_signature_headers_are_refused_and_break_nothing(bridge, senders, so
     odd = ["", " ", ",", "=", "v1=", "v1,", "t=,v1=", "v0=", "sha256=", "sha1=" + "0" * 40, "sha256=" + "0" * 63,
            "sha256=" + "g" * 64, "v2" + good[2:], good[:-1], good + "00", good[::-1], "x" * 4000, "\xff\xfe",
            "t=1,v1=" + "0" * 64, "t=99999999999999999999,v1=0", "v1,====", "t=-1,v1=00", "v1," * 1000]  # fmt: skip
-    for value in odd:
+    # One signature in some thousands begins as its spoilt copy does.
+    for value in (value for value in odd if value != good):
         reply = send(bridge, one, with_header(one.headers, SIGNATURES[source], value))
         assert reply.status == 401, (value, reply)
         assert reply.problem in ("signature_missing", "signature_mismatch", "timestamp_out_of_tolerance")
