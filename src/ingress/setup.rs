@@ -1,0 +1,41 @@
+//! What a reload replaces as one; a request keeps the one that it began with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Source;
+use super::settings::Server;
+use crate::event::route::Routes;
+
+/// Sources, routes and limits. Never changed, only replaced.
+pub struct Setup {
+    /// By path.
+    sources: HashMap<String, Source>,
+    /// Networks whose forwarding headers are believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Longest time to receive a body.
+    pub body_timeout: Duration,
+    /// Longest wait for the journal.
+    pub ack_timeout: Duration,
+    /// Where events go.
+    pub routes: Arc<Routes>,
+}
+
+impl Setup {
+    /// The limits of `server` for `sources`, whose paths differ.
+    pub fn new(server: &Server, sources: Vec<Source>, routes: Arc<Routes>) -> Self {
+        Self {
+            sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
+            trusted_proxies: server.trusted_proxies.clone(),
+            body_timeout: server.body_timeout,
+            ack_timeout: server.ack_timeout,
+            routes,
+        }
+    }
+
+    /// The source whose endpoint this path is.
+    pub fn source(&self, path: &str) -> Option<&Source> {
+        self.sources.get(path)
+    }
+}
