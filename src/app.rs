@@ -82,7 +82,10 @@ impl Bridge {
         });
         let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics));
         let sources = sources.collect::<anyhow::Result<_>>()?;
-        let ingress = Arc::new(Ingress::new(&config.server, sources, journal, &config.routes, &metrics));
+        let followed =
+            config.backends.iter().map(|(name, _)| (name.clone(), journal.follow_cursor(&dispatch::cursor_name(name))));
+        let confirmed = ingress::Confirmed::new(config.routes.clone(), followed.collect());
+        let ingress = Arc::new(Ingress::new(&config.server, sources, journal, confirmed, &metrics));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
             let server = server.context("cannot serve")?;
@@ -170,8 +173,10 @@ fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> a
         provider: source.provider.clone(),
         keys: source.keys().with_context(|| format!("source {}", source.name))?,
         allow_ips: settings.allow_ips.clone(),
+        limits: Arc::new(ingress::limit::Limits::new(settings.rate_limit, settings.rate_limit_per_ip)),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
+        ack: settings.ack,
         success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
         busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),
         public_url: settings.public_url.clone(),

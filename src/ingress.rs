@@ -6,7 +6,9 @@
 //! Knows nothing of backends: no broker can slow or fail an answer.
 
 mod body;
+mod confirmed;
 pub mod guard;
+pub mod limit;
 mod refusal;
 mod seal;
 mod server;
@@ -22,12 +24,15 @@ use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CON
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 
+pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::{bind, serve};
 pub use source::{Figures, Outcome, Source};
 
-use crate::event::route::Routes;
+use settings::Ack;
+
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::Metrics;
@@ -43,11 +48,13 @@ pub struct Ingress {
     /// By path.
     sources: HashMap<String, Source>,
     journal: Journal,
+    /// Position of the last accepted event.
+    tail: watch::Receiver<u64>,
     trusted_proxies: Vec<ipnet::IpNet>,
     body_timeout: Duration,
     ack_timeout: Duration,
     unknown: Counter,
-    routes: Routes,
+    confirmed: Confirmed,
     unrouted: Counter,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
@@ -96,19 +103,20 @@ impl Ingress {
         server: &settings::Server,
         sources: Vec<Source>,
         journal: Journal,
-        routes: &Routes,
+        confirmed: Confirmed,
         metrics: &Metrics,
     ) -> Self {
         // No source can have this name: names begin with a letter or a digit.
         let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
+            tail: journal.tail(),
             journal,
             trusted_proxies: server.trusted_proxies.clone(),
             body_timeout: server.body_timeout,
             ack_timeout: server.ack_timeout,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
-            routes: routes.clone(),
+            confirmed,
             unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -172,6 +180,7 @@ impl Ingress {
         }
         source.takes(http.method().as_str())?;
         let client = self.client(source, http)?;
+        source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let wire = body::read(payload, declared, source.max_body, self.body_timeout).await?;
         let head = Head(http.headers());
@@ -198,20 +207,27 @@ impl Ingress {
         sealed.envelope.http_headers = seal::kept_headers(source, all);
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let appended = tokio::time::timeout(self.ack_timeout, self.journal.append(record)).await;
-        let id = sealed.envelope.id.to_string();
-        match appended.map_err(|_| Refusal::JournalSlow)?? {
+        let deadline = tokio::time::Instant::now() + self.ack_timeout;
+        let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        let event = &sealed.envelope;
+        let id = event.id.to_string();
+        let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                let event = &sealed.envelope;
-                if self.routes.match_none(&event.source, &event.provider, &event.kind) {
+                if self.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
-                Ok(Reply::Accepted(id))
+                (Reply::Accepted(id), sequence)
             }
-            Appended::Duplicate => Ok(Reply::Duplicate(id)),
+            // Its first copy stands at or before the end of the journal.
+            Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
+        };
+        if source.ack == Ack::Published {
+            let published = tokio::time::timeout_at(deadline, self.confirmed.by_all(event, sequence)).await;
+            published.map_err(|_| Refusal::PublishSlow)?;
         }
+        Ok(reply)
     }
 
     /// The sender's address, if it may send.
