@@ -23,6 +23,7 @@ use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
 use crate::telemetry::Metrics;
+use parts::Running;
 
 pub use demo::secret as demo_secret;
 
@@ -59,8 +60,10 @@ impl Bridge {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         metrics.build_info.get_or_create(&version).set(1);
 
-        let setup = parts::make(&config, &metrics)?;
         let journal = open_journal(&config, &metrics).await?;
+        let running: Vec<_> = config.backends.iter().map(|(name, _)| name.clone()).collect();
+        let setup =
+            parts::make(&config, &Running { journal: &journal, backends: &running, metrics: &metrics, ingress: None })?;
         let options = dispatch::Options {
             dead: DeadLetters::new(&config.journal.dir, &metrics.dead_letters),
             journal: journal.clone(),

@@ -6,7 +6,9 @@
 //! Knows nothing of backends: no broker can slow or fail an answer.
 
 mod body;
+mod confirmed;
 pub mod guard;
+pub mod limit;
 mod refusal;
 mod seal;
 mod server;
@@ -24,11 +26,15 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 
+pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::{bind, serve};
 pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
+
+use settings::Ack;
 
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
@@ -44,6 +50,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Ingress {
     setup: ArcSwap<Setup>,
     journal: Journal,
+    /// Position of the last accepted event.
+    tail: watch::Receiver<u64>,
     unknown: Counter,
     unrouted: Counter,
     stopping: AtomicBool,
@@ -94,6 +102,7 @@ impl Ingress {
         let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             setup: ArcSwap::from_pointee(setup),
+            tail: journal.tail(),
             journal,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
@@ -105,6 +114,11 @@ impl Ingress {
     /// Takes requests by `setup` from now on; those that have begun end as they began.
     pub fn replace(&self, setup: Setup) {
         self.setup.store(Arc::new(setup));
+    }
+
+    /// What it takes requests by.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
     }
 
     /// Refuses all requests from now on.
@@ -171,6 +185,7 @@ impl Ingress {
         }
         source.takes(http.method().as_str())?;
         let client = client(setup, source, http)?;
+        source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let wire = body::read(payload, declared, source.max_body, setup.body_timeout).await?;
         let head = Head(http.headers());
@@ -197,20 +212,27 @@ impl Ingress {
         sealed.envelope.http_headers = seal::kept_headers(source, all);
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let appended = tokio::time::timeout(setup.ack_timeout, self.journal.append(record)).await;
-        let id = sealed.envelope.id.to_string();
-        match appended.map_err(|_| Refusal::JournalSlow)?? {
+        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        let event = &sealed.envelope;
+        let id = event.id.to_string();
+        let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                let event = &sealed.envelope;
-                if setup.routes.match_none(&event.source, &event.provider, &event.kind) {
+                if setup.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
-                Ok(Reply::Accepted(id))
+                (Reply::Accepted(id), sequence)
             }
-            Appended::Duplicate => Ok(Reply::Duplicate(id)),
+            // Its first copy stands at or before the end of the journal.
+            Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
+        };
+        if source.ack == Ack::Published {
+            let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
+            published.map_err(|_| Refusal::PublishSlow)?;
         }
+        Ok(reply)
     }
 }
 

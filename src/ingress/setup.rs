@@ -1,12 +1,11 @@
 //! What a reload replaces as one; a request keeps the one that it began with.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::Source;
 use super::settings::Server;
-use crate::event::route::Routes;
+use super::{Confirmed, Source};
+use crate::event::SourceName;
 
 /// Sources, routes and limits. Never changed, only replaced.
 pub struct Setup {
@@ -18,24 +17,29 @@ pub struct Setup {
     pub body_timeout: Duration,
     /// Longest wait for the journal.
     pub ack_timeout: Duration,
-    /// Where events go.
-    pub routes: Arc<Routes>,
+    /// Where events go, and who has them.
+    pub confirmed: Confirmed,
 }
 
 impl Setup {
     /// The limits of `server` for `sources`, whose paths differ.
-    pub fn new(server: &Server, sources: Vec<Source>, routes: Arc<Routes>) -> Self {
+    pub fn new(server: &Server, sources: Vec<Source>, confirmed: Confirmed) -> Self {
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             trusted_proxies: server.trusted_proxies.clone(),
             body_timeout: server.body_timeout,
             ack_timeout: server.ack_timeout,
-            routes,
+            confirmed,
         }
     }
 
     /// The source whose endpoint this path is.
     pub fn source(&self, path: &str) -> Option<&Source> {
         self.sources.get(path)
+    }
+
+    /// The source of this name.
+    pub fn named(&self, name: &SourceName) -> Option<&Source> {
+        self.sources.values().find(|source| source.name == *name)
     }
 }
