@@ -17,12 +17,13 @@ mod stream;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -33,6 +34,7 @@ pub use reloads::{Configuration, Reload};
 use crate::dispatch::{self, Dispatch};
 use crate::event::Secret;
 use crate::journal::Journal;
+use crate::listener::{self, Tls};
 use problem::Problem;
 
 /// What the listener shows.
@@ -91,13 +93,27 @@ impl TokenDigest {
     }
 }
 
+/// A few operators and consumers, who may be slow: a long poll and a stream of events are one connection each.
+const OPTIONS: listener::Options = listener::Options {
+    workers: 1,
+    max_connections: 1024,
+    max_connections_per_ip: 0,
+    max_header: 32 << 10,
+    deadline: Duration::from_secs(10),
+    shutdown_grace: Duration::from_secs(5),
+    proxy_protocol: false,
+    proxies: Vec::new(),
+    tls: None,
+};
+
 /// Serves `admin` on `listener` until the returned handle is stopped.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Server> {
+pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
     let data = web::Data::from(admin);
-    let server = HttpServer::new(move || {
+    let options = listener::Options { tls, ..OPTIONS };
+    listener::serve(options, listener, move || {
         App::new()
             .app_data(data.clone())
             .wrap(from_fn(authorize))
@@ -126,10 +142,6 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Server> {
             .route("/v1/replays/{id}", web::delete().to(replay::cancel))
             .default_service(web::to(|| async { Problem::NotFound("this path does not exist".to_owned()).response() }))
     })
-    .workers(1)
-    .disable_signals()
-    .listen(listener)?;
-    Ok(server.run())
 }
 
 /// Lets a request through that bears the token, or needs none.

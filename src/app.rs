@@ -4,6 +4,7 @@
 //! admin listener, the ingress. Stop: the ingress refuses, what is in flight is answered, the lanes drain, the
 //! journal is closed. Nothing acknowledged depends on a stop being orderly.
 
+mod certificates;
 mod demo;
 mod parts;
 mod reload;
@@ -24,7 +25,9 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
+use crate::listener;
 use crate::telemetry::Metrics;
+use certificates::Certificates;
 use parts::Running;
 use watch::{Contents, Watch};
 
@@ -60,8 +63,8 @@ impl Bridge {
         let seen = Contents::of(origin.files());
         let mut config = origin.load()?;
         let (server, view) = (config.server.listen, config.admin.listen);
-        let public = ingress::bind(server).with_context(|| format!("cannot listen on {server}"))?;
-        let private = ingress::bind(view).with_context(|| format!("cannot listen on {view}"))?;
+        let public = listener::bind(server).with_context(|| format!("cannot listen on {server}"))?;
+        let private = listener::bind(view).with_context(|| format!("cannot listen on {view}"))?;
         if config.demo {
             demo::add(&mut config).context("cannot make the secret of the demo source")?;
         }
@@ -95,7 +98,12 @@ impl Bridge {
         });
         let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics));
         let mut servers = Vec::new();
-        for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
+        let certificates = Certificates::new(&config, &metrics);
+        let tls = certificates.clone();
+        for server in [
+            admin::serve(private, tls.admin, admin.clone()),
+            ingress::serve(&config.server, public, tls.server, ingress.clone()),
+        ] {
             let server = server.context("cannot serve")?;
             servers.push((server.handle(), tokio::spawn(server)));
         }
@@ -109,6 +117,7 @@ impl Bridge {
             current: current.clone(),
             ingress: ingress.clone(),
             admin: admin.clone(),
+            certificates,
         };
         Ok((Self { config: current, ingress, admin, servers }, reloads))
     }

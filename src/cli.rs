@@ -10,6 +10,7 @@ pub mod remote;
 pub mod send;
 mod serve;
 pub mod tail;
+pub mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,8 @@ enum What {
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    // Libraries ask for it, and panic where there is none. It fails only if there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let started = log::start(cli.log_format, cli.log);
     let result = started.map_err(anyhow::Error::from).and_then(|()| dispatch(cli));
     match result {

@@ -30,6 +30,7 @@ pub use source::Source;
 
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
+use crate::listener::tls::Identity;
 use crate::{admin, backend, ingress, journal};
 use layers::Layers;
 use mistake::did_you_mean;
@@ -46,6 +47,8 @@ pub const DEMO: &str = "demo";
 pub struct Config {
     /// `[server]`.
     pub server: ingress::settings::Server,
+    /// `[server.tls]`, read.
+    pub tls: Option<Identity>,
     /// `[admin]`.
     pub admin: Admin,
     /// `[journal]`.
@@ -70,6 +73,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; there is one wherever `listen` is not loopback.
     pub token: Option<Secret>,
+    /// `[admin.tls]`, read.
+    pub tls: Option<Identity>,
 }
 
 impl Config {
@@ -90,7 +95,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let mut sections = layers.merged.clone();
     let collect = &mut Collector { layers: &layers, mistakes };
 
-    let server = settings(collect, &mut sections, "server");
+    let server: ingress::settings::Server = settings(collect, &mut sections, "server");
     let admin: admin::settings::Settings = settings(collect, &mut sections, "admin");
     let journal = settings(collect, &mut sections, "journal");
     let dedup = settings(collect, &mut sections, "dedup");
@@ -111,6 +116,8 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     });
     let backends: Vec<_> = backends.collect();
     let token = cross::token(collect, &admin, vars);
+    let tls = server.tls.as_ref().and_then(|tls| cross::identity(collect, "server", tls));
+    let admin_tls = admin.tls.as_ref().and_then(|tls| cross::identity(collect, "admin", tls));
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
     cross::sources(collect, &sources, &names, journal.segment_in_force());
@@ -122,8 +129,8 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
-    let admin = Admin { listen: admin.listen, token };
-    Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
+    let admin = Admin { listen: admin.listen, token, tls: admin_tls };
+    Ok(Config { server, tls, admin, journal, dedup, sources, backends, routes, demo })
 }
 
 /// The lowest layer.

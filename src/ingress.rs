@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 pub use confirmed::Confirmed;
 pub use refusal::Refusal;
-pub use server::{bind, serve};
+pub use server::serve;
 pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 

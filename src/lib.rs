@@ -13,5 +13,6 @@ pub mod dispatch;
 pub mod event;
 pub mod ingress;
 pub mod journal;
+pub mod listener;
 pub mod telemetry;
 pub mod verify;

@@ -137,8 +137,22 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
 }
 
 #[test]
-fn keys_of_other_releases_are_told_apart_from_typing_errors() {
-    check("[server.tls]\ncert = \"cert.pem\"", "a.toml: server.tls: not supported by this version");
+fn a_certificate_and_its_key_are_read_or_refused_by_their_key() {
+    check("[server.tls]\ncert = \"cert.pem\"", "a.toml: server.tls.key: missing");
+    let absent = "cert = \"/absent/cert.pem\"\nkey = \"/absent/key.pem\"";
+    let line = |section: &str| {
+        format!("a.toml: {section}.tls.cert: cannot read /absent/cert.pem: No such file or directory (os error 2)")
+    };
+    check(&format!("[server.tls]\n{absent}"), &line("server"));
+    check(&format!("[admin.tls]\n{absent}"), &line("admin"));
+}
+
+#[test]
+fn a_proxy_header_needs_proxies() {
+    check(
+        "[server]\nproxy_protocol = true",
+        "a.toml: server.proxy_protocol: needs server.trusted_proxies: only they may send a PROXY header",
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::event::SecretRef;
+use crate::listener;
 
 /// `[admin]`: the second listener.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
@@ -12,10 +13,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Bearer token that everything but `/livez` and `/readyz` asks for. `None`: open, on loopback only.
     pub token: Option<SecretRef>,
+    /// `[admin.tls]`. `None`: plain HTTP.
+    pub tls: Option<listener::settings::Tls>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, tls: None }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
+use tokio::time::{Duration, Instant};
 
+use super::certificates::Certificates;
 use super::watch::{Contents, Watch};
 use super::{demo, now_ms, parts};
 use crate::admin::Admin;
@@ -14,6 +16,9 @@ use crate::config::{Config, Errors, Origin};
 use crate::event::BackendName;
 use crate::ingress::Ingress;
 use crate::telemetry::Metrics;
+
+/// How often certificates are looked at.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Reads the configuration again when it is told to, or a file has changed.
 pub struct Reloads {
@@ -25,15 +30,21 @@ pub struct Reloads {
     pub(super) current: Arc<ArcSwap<Config>>,
     pub(super) ingress: Arc<Ingress>,
     pub(super) admin: Arc<Admin>,
+    pub(super) certificates: Certificates,
 }
 
 impl Reloads {
     /// Reloads at every `hangup` and every change of a file, until it is dropped.
     pub async fn run(mut self, mut hangup: Signal) {
+        let mut day = tokio::time::interval_at(Instant::now() + DAY, DAY);
         loop {
             tokio::select! {
                 _ = hangup.recv() => {}
                 () = self.watch.changed() => {}
+                _ = day.tick() => {
+                    self.certificates.tell(&self.current.load(), &self.admin.parts.metrics);
+                    continue;
+                }
             }
             self.reload().await;
         }
@@ -107,6 +118,7 @@ impl Reloads {
         self.admin.parts.routes.store(parts.routes);
         self.ingress.replace(parts.ingress);
         self.admin.setup.store(Arc::new(parts.admin));
+        self.certificates.replace(&config, &self.admin.parts.metrics);
         let needs_restart = needs_restart(&self.started, &config);
         self.current.store(Arc::new(config));
         Ok(needs_restart)
@@ -151,6 +163,13 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     key("server.workers", old.server.workers != new.server.workers);
     key("server.max_connections", old.server.max_connections != new.server.max_connections);
     key("server.body_timeout (for headers)", old.server.body_timeout != new.server.body_timeout);
+    key("server.max_connections_per_ip", old.server.max_connections_per_ip != new.server.max_connections_per_ip);
+    key("server.max_header", old.server.max_header != new.server.max_header);
+    key("server.proxy_protocol", old.server.proxy_protocol != new.server.proxy_protocol);
+    let proxies = old.server.trusted_proxies != new.server.trusted_proxies;
+    key("server.trusted_proxies (for PROXY headers)", new.server.proxy_protocol && proxies);
+    key("server.tls", old.tls.is_some() != new.tls.is_some());
+    key("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some());
     key("admin.listen", old.admin.listen != new.admin.listen);
     key("journal.dir", old.journal.dir != new.journal.dir);
     key("journal.max_bytes", old.journal.max_bytes != new.journal.max_bytes);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 client of the commands: one kept-alive connection, no TLS.
+//! HTTP/1.1 client of the commands: one kept-alive connection, over TLS where the URL says `https`.
 //!
 //! A [`Client`] drives its own connection inside the call that waits for the answer: no task is spawned,
 //! and a dropped call closes the connection. A request is sent once; only a connection that is found closed
@@ -19,8 +19,13 @@ use hyper::client::conn::http1::{Connection, SendRequest};
 pub use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 pub use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use url::{Host, Url};
+
+use super::trust::Trust;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -116,7 +121,12 @@ impl Answer {
     }
 }
 
-type Driver = Connection<TokioIo<TcpStream>, Full<Bytes>>;
+/// What carries a connection.
+trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
+
+type Driver = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
 struct Live {
     sender: SendRequest<Full<Bytes>>,
@@ -149,23 +159,25 @@ pub struct Client {
     port: u16,
     authority: HeaderValue,
     address: String,
+    tls: Option<TlsConnector>,
     live: Option<Live>,
 }
 
 impl Client {
-    /// A client for the origin of `url`; nothing is sent yet.
+    /// A client for the origin of `url`, which proves itself by `trust` where the scheme is `https`; nothing is sent
+    /// yet.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the URL is not plain `http` with a host.
-    pub fn new(url: &Url) -> Result<Self, Error> {
-        match url.scheme() {
-            "http" => {}
-            "https" => {
-                let hint = "https is not supported here; name the plain http address of the listener";
-                return Err(Error::Unusable(format!("cannot use {url}: {hint}")));
+    /// [`Error::Unusable`] when the URL is not `http` or `https` with a host, or `trust` cannot be read.
+    pub fn new(url: &Url, trust: &Trust) -> Result<Self, Error> {
+        let tls = match url.scheme() {
+            "http" => None,
+            "https" => Some(TlsConnector::from(trust.client()?)),
+            other => {
+                let what = format!("cannot use {url}: the scheme is `{other}`, not `http` or `https`");
+                return Err(Error::Unusable(what));
             }
-            other => return Err(Error::Unusable(format!("cannot use {url}: the scheme is `{other}`, not `http`"))),
-        }
+        };
         let host = match url.host() {
             Some(Host::Domain(name)) => name.to_owned(),
             Some(Host::Ipv4(address)) => IpAddr::from(address).to_string(),
@@ -180,7 +192,7 @@ impl Client {
         };
         let authority = HeaderValue::from_str(&authority)
             .map_err(|_| Error::Unusable(format!("cannot use {url}: its host cannot stand in a header")))?;
-        Ok(Self { address: format!("{shown}:{port}"), host, port, authority, live: None })
+        Ok(Self { address: format!("{shown}:{port}"), host, port, authority, tls, live: None })
     }
 
     /// Sends `request` and reads the whole answer, all within `limit`.
@@ -247,6 +259,15 @@ impl Client {
                 _ => refused(error.to_string()),
             })?;
         stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(self.host.clone()).map_err(|error| refused(error.to_string()))?;
+                let encrypted = tokio::time::timeout(CONNECT, tls.connect(name, stream)).await;
+                let encrypted = encrypted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+                Box::new(encrypted.map_err(|error| refused(format!("TLS: {error}")))?)
+            }
+        };
         let (sender, driver) = hyper::client::conn::http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await

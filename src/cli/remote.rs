@@ -7,9 +7,11 @@ use clap::builder::NonEmptyStringValueParser;
 use url::Url;
 
 use super::http::{Client, Error, Method, Outgoing};
+use super::trust::{self, Trust};
 use super::{Files, Wrong};
 use crate::config;
 use crate::event::{Secret, SecretRef};
+use crate::listener::tls::Identity;
 
 /// Where the token is looked for when `--token` is not given.
 const TOKEN: &str = "HOOKFERRY_ADMIN_TOKEN";
@@ -24,6 +26,8 @@ pub struct Options {
     /// configuration's]
     #[arg(long, value_name = "TOKEN", value_parser = NonEmptyStringValueParser::new())]
     pub token: Option<String>,
+    #[command(flatten)]
+    pub trust: trust::Options,
 }
 
 impl Options {
@@ -36,13 +40,15 @@ impl Options {
         let given = self.token.as_deref().map(|text| token(text, &vars)).transpose()?;
         let given = given.or_else(|| vars.get(TOKEN).filter(|text| !text.is_empty()).cloned());
         match &self.url {
-            Some(url) => Ok(Remote { url: url.clone(), token: given }),
+            Some(url) => Ok(Remote { url: url.clone(), token: given, trust: self.trust.or(Trust::System) }),
             None => {
                 let admin = files.load()?.admin;
                 // The configuration's token is for the configuration's listener alone.
                 let own = || admin.token.as_ref().map(text).transpose();
                 let token = given.map_or_else(own, |token| Ok(Some(token)))?;
-                Ok(Remote { url: format!("http://{}/", reachable(admin.listen)).parse()?, token })
+                let (scheme, own) = configured(admin.tls.as_ref());
+                let url = format!("{scheme}://{}/", reachable(admin.listen)).parse()?;
+                Ok(Remote { url, token, trust: self.trust.or(own) })
             }
         }
     }
@@ -63,6 +69,14 @@ fn text(secret: &Secret) -> anyhow::Result<String> {
     Ok(secret.expose_str().context("the token of the admin listener is not text")?.to_owned())
 }
 
+/// How a listener of the configuration is reached: its scheme, and the certificate that it must show.
+pub fn configured(tls: Option<&Identity>) -> (&'static str, Trust) {
+    match tls {
+        Some(identity) => ("https", Trust::Only(identity.certificate.clone())),
+        None => ("http", Trust::System),
+    }
+}
+
 /// Where to reach who listens on `address`: one that listens everywhere is reached on loopback.
 pub fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -79,15 +93,17 @@ pub struct Remote {
     pub url: Url,
     /// Its token.
     pub token: Option<String>,
+    /// Whom to take for it.
+    pub trust: Trust,
 }
 
 impl Remote {
     /// A client of the listener; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the address is not plain http.
+    /// [`Error::Unusable`] when the address is not http or https.
     pub fn client(&self) -> Result<Client, Error> {
-        Client::new(&self.url)
+        Client::new(&self.url, &self.trust)
     }
 
     /// A request for `path` (as in `/v1/events`) with the token, where there is one.
@@ -114,7 +130,7 @@ mod tests {
     use super::*;
 
     fn target(base: &str, query: &[(&str, &str)]) -> String {
-        let remote = Remote { url: base.parse().unwrap(), token: None };
+        let remote = Remote { url: base.parse().unwrap(), token: None, trust: Trust::System };
         remote.request(Method::GET, "/v1/events", query).unwrap().target.to_string()
     }
 
@@ -129,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_token_travels_as_a_bearer() {
-        let remote = Remote { url: "http://a".parse().unwrap(), token: Some("t0ken".to_owned()) };
+        let remote = Remote { url: "http://a".parse().unwrap(), token: Some("t0ken".to_owned()), trust: Trust::System };
         let request = remote.request(Method::GET, "/", &[]).unwrap();
         assert_eq!(request.headers[super::super::http::header::AUTHORIZATION], "Bearer t0ken");
     }

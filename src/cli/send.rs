@@ -22,7 +22,7 @@ use bytesize::ByteSize;
 use url::Url;
 
 use super::http::{Answer, Client, HeaderMap, HeaderName, HeaderValue, Method, Outgoing};
-use super::{Files, Wrong, print};
+use super::{Files, Wrong, print, trust};
 use crate::verify::Draft;
 use expect::Expect;
 use fault::{Fault, Faults};
@@ -40,6 +40,8 @@ pub struct Args {
     /// Where to post to [default: where the configuration listens, at the source's path]
     #[arg(long)]
     pub url: Option<Url>,
+    #[command(flatten)]
+    pub trust: trust::Options,
     /// Event type [default: the sample's]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
@@ -93,7 +95,8 @@ fn rate(text: &str) -> Result<f64, String> {
 /// The configuration has no such source, a request cannot be built, or nobody answers.
 pub fn run(args: Args, files: &Files) -> anyhow::Result<ExitCode> {
     let config = files.load()?;
-    let target = Target::new(&config, &args.source, args.url.as_ref())?;
+    let mut target = Target::new(&config, &args.source, args.url.as_ref())?;
+    target.trust = args.trust.or(target.trust);
     let faults = Faults::new(&args.faults, &target.provider.rule).map_err(|error| Wrong(error.to_string()))?;
     let met = if args.count.is_some() || args.duration.is_some() {
         many(args, target, faults)?
@@ -115,7 +118,7 @@ fn one(args: &Args, target: &Target, faults: &Faults) -> anyhow::Result<bool> {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut client = Client::new(&target.url)?;
+        let mut client = Client::new(&target.url, &target.trust)?;
         let mut all_met = true;
         for expect in faults.expected() {
             // The connection is no part of the latency.
@@ -176,6 +179,7 @@ fn many(args: Args, target: Target, faults: Faults) -> anyhow::Result<bool> {
     let template = Template::new(draft, &first).context("the id is not in the request")?;
     let plan = Plan {
         url: target.url.clone(),
+        trust: target.trust.clone(),
         connections: usize::from(args.connections),
         count: args.count,
         duration: args.duration,

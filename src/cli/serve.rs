@@ -33,11 +33,13 @@ pub async fn run(files: &Files) -> anyhow::Result<ExitCode> {
 /// Where to post, and what to try first.
 fn banner(config: &Config) -> String {
     let (ingress, admin) = (config.server.listen, config.admin.listen);
-    let mut text = format!("hookferry {} takes webhooks on http://{ingress}\n", env!("CARGO_PKG_VERSION"));
+    let scheme = |tls: bool| if tls { "https" } else { "http" };
+    let (scheme, admin_scheme) = (scheme(config.tls.is_some()), scheme(config.admin.tls.is_some()));
+    let mut text = format!("hookferry {} takes webhooks on {scheme}://{ingress}\n", env!("CARGO_PKG_VERSION"));
     for source in &config.sources {
-        text.push_str(&format!("  {:<16} POST http://{ingress}{}\n", source.name.as_str(), source.path));
+        text.push_str(&format!("  {:<16} POST {scheme}://{ingress}{}\n", source.name.as_str(), source.path));
     }
-    text.push_str(&format!("  {:<16} http://{admin} (/v1/events, /metrics, /readyz)\n", "admin"));
+    text.push_str(&format!("  {:<16} {admin_scheme}://{admin} (/v1/events, /metrics, /readyz)\n", "admin"));
     text.push_str(&format!("  {:<16} {}\n", "journal", config.journal.dir.display()));
     if config.demo {
         text.push_str(&format!(

@@ -196,7 +196,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let args = Args { source: Some("demo".into()), kind: None, after, admin: remote::Options::default() };
-        (listener, args, Remote { url, token: None })
+        (listener, args, Remote { url, token: None, trust: crate::cli::trust::Trust::System })
     }
 
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";

@@ -9,7 +9,8 @@ use super::{Source, secrets};
 use crate::event::route::{Glob, Route};
 use crate::event::{BackendName, Secret, SourceName};
 use crate::ingress::settings::Server;
-use crate::{admin, journal};
+use crate::listener::tls::Identity;
+use crate::{admin, journal, listener};
 
 /// Room that a record needs beside the body, in bytes: attributes, kept headers, framing.
 const RECORD_OVERHEAD: u64 = 64 << 10;
@@ -44,6 +45,17 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
     }
 }
 
+/// Reads the certificates of the listener that `section` configures.
+pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings::Tls) -> Option<Identity> {
+    match Identity::load(tls) {
+        Ok(identity) => Some(identity),
+        Err(wrong) => {
+            collect.mistake(&[section, "tls", wrong.key], wrong.what);
+            None
+        }
+    }
+}
+
 /// Checks the sections that stand alone, and against each other.
 pub fn limits(
     collect: &mut Collector,
@@ -61,7 +73,12 @@ pub fn limits(
     zero("server", "body_timeout", server.body_timeout.is_zero());
     zero("server", "ack_timeout", server.ack_timeout.is_zero());
     zero("server", "max_connections", server.max_connections == 0);
+    zero("server", "max_header", server.max_header == 0);
     zero("dedup", "max_keys", dedup.max_keys == 0);
+    if server.proxy_protocol && server.trusted_proxies.is_empty() {
+        let what = "needs server.trusted_proxies: only they may send a PROXY header";
+        collect.mistake(&["server", "proxy_protocol"], what);
+    }
     if journal.dir.as_os_str().is_empty() {
         collect.mistake(&["journal", "dir"], "is empty");
     }

@@ -9,7 +9,15 @@ use super::layers::{Layers, Vars, walk};
 use super::{Config, Errors, embedded, load};
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
-const PATHS: [&[&str]; 3] = [&["server", "tls", "cert"], &["server", "tls", "key"], &["sources", "*", "schema"]];
+const PATHS: [&[&str]; 7] = [
+    &["server", "tls", "cert"],
+    &["server", "tls", "key"],
+    &["server", "tls", "client_ca"],
+    &["admin", "tls", "cert"],
+    &["admin", "tls", "key"],
+    &["admin", "tls", "client_ca"],
+    &["sources", "*", "schema"],
+];
 
 /// Files and environment of a configuration.
 #[derive(Clone)]

@@ -10,6 +10,7 @@ use super::limit::Rate;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, SecretRef, units};
+use crate::listener;
 use crate::verify;
 
 /// `[server]`: the public ingress.
@@ -31,12 +32,21 @@ pub struct Server {
     pub ack_timeout: Duration,
     /// Most connections open at once, over all workers.
     pub max_connections: usize,
+    /// Most connections open at once from one address, IPv6 by /64, proxies excepted; 0: any number.
+    pub max_connections_per_ip: usize,
+    /// Largest head of a request, in bytes; over it 431.
+    #[serde(deserialize_with = "units::size")]
+    pub max_header: u64,
+    /// Whether connections from `trusted_proxies` begin with a PROXY header, version 1 or 2.
+    pub proxy_protocol: bool,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
     #[serde(deserialize_with = "units::networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
     pub shutdown_grace: Duration,
+    /// `[server.tls]`. `None`: plain HTTP.
+    pub tls: Option<listener::settings::Tls>,
 }
 
 impl Default for Server {
@@ -48,8 +58,12 @@ impl Default for Server {
             body_timeout: Duration::from_secs(10),
             ack_timeout: Duration::from_secs(1),
             max_connections: 25_000,
+            max_connections_per_ip: 0,
+            max_header: 32 << 10,
+            proxy_protocol: false,
             trusted_proxies: Vec::new(),
             shutdown_grace: Duration::from_secs(20),
+            tls: None,
         }
     }
 }

@@ -23,6 +23,8 @@ pub fn start(format: Format, level: tracing::Level) -> Result<(), TryInitError> 
         .with_default(LevelFilter::WARN)
         // It logs returned messages with their bodies; the lane says what was returned and why.
         .with_target("lapin", LevelFilter::ERROR)
+        // What a sender sends is no error of ours.
+        .with_target("actix_http::h1::dispatcher", LevelFilter::OFF)
         .with_target("hookferry", level);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let registry = tracing_subscriber::registry().with(filter);

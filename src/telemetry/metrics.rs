@@ -80,6 +80,8 @@ metrics! {
         "hookferry_config_last_reload_successful", "1 if the last reload of the configuration was applied";
     config_last_reload_timestamp_seconds: Gauge = Gauge::default(),
         "hookferry_config_last_reload_timestamp_seconds", "When the configuration in force was applied, Unix time";
+    tls_not_after_seconds: Family<Labels, Gauge> = Family::default(),
+        "hookferry_tls_certificate_not_after_seconds", "End of the certificate that a listener shows, Unix time";
     build_info: Family<Labels, Gauge> = Family::default(), "hookferry_build_info", "1, with the version as label";
 }
 

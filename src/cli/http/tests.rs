@@ -45,7 +45,7 @@ async fn a_request_carries_what_it_was_given_and_the_answer_comes_back_whole() {
         }
         seen
     };
-    let mut client = Client::new(&url).unwrap();
+    let mut client = Client::new(&url, &Trust::System).unwrap();
     let outgoing = post("hello").header(HeaderName::from_static("x-sig"), "v1").unwrap();
     let (seen, answer) = tokio::join!(server, client.send(outgoing, LIMIT));
     let answer = answer.unwrap();
@@ -70,7 +70,7 @@ async fn one_connection_serves_many_requests_and_a_closed_one_is_opened_again() 
         }
     };
     let calls = async {
-        let mut client = Client::new(&url).unwrap();
+        let mut client = Client::new(&url, &Trust::System).unwrap();
         for _ in 0..3 {
             assert!(client.send(post("x"), LIMIT).await.unwrap().is_success());
         }
@@ -85,7 +85,7 @@ async fn a_connection_that_ends_before_the_answer_is_an_error_and_is_not_sent_ag
         let (mut stream, _) = listener.accept().await.unwrap();
         request(&mut stream, 1).await;
     };
-    let mut client = Client::new(&url).unwrap();
+    let mut client = Client::new(&url, &Trust::System).unwrap();
     let ((), answer) = tokio::join!(server, client.send(post("x"), LIMIT));
     assert!(matches!(answer, Err(Error::Lost { .. })), "{answer:?}");
     assert!(tokio::time::timeout(Duration::from_millis(50), listener.accept()).await.is_err());
@@ -94,7 +94,7 @@ async fn a_connection_that_ends_before_the_answer_is_an_error_and_is_not_sent_ag
 #[tokio::test]
 async fn a_silent_server_ends_in_a_time_out() {
     let (_listener, url) = listener().await;
-    let mut client = Client::new(&url).unwrap();
+    let mut client = Client::new(&url, &Trust::System).unwrap();
     let answer = client.send(post("x"), Duration::from_millis(20)).await;
     assert!(answer.unwrap_err().to_string().ends_with("within 20ms"));
 }
@@ -103,15 +103,14 @@ async fn a_silent_server_ends_in_a_time_out() {
 async fn a_refused_connection_says_what_to_look_at() {
     let (listener, url) = listener().await;
     drop(listener);
-    let error = Client::new(&url).unwrap().send(post("x"), LIMIT).await.unwrap_err().to_string();
+    let error = Client::new(&url, &Trust::System).unwrap().send(post("x"), LIMIT).await.unwrap_err().to_string();
     let wanted = format!("cannot connect to {}: connection refused; is `hookferry serve` running?", url.authority());
     assert_eq!(error, wanted);
 }
 
 #[test]
-fn an_address_that_is_not_plain_http_is_refused_with_the_reason() {
-    let error = |text: &str| Client::new(&text.parse().unwrap()).err().map(|error| error.to_string());
-    assert!(error("https://example.com/").unwrap().contains("https is not supported here"));
+fn an_address_that_is_not_http_is_refused_with_the_reason() {
+    let error = |text: &str| Client::new(&text.parse().unwrap(), &Trust::System).err().map(|error| error.to_string());
     assert!(error("file:///tmp/x").unwrap().contains("the scheme is `file`"));
     assert_eq!(error("http://[::1]:8080/x"), None);
 }

@@ -17,6 +17,7 @@ use super::expect::Expect;
 use super::pace::{Pace, Schedule, Ticket};
 use super::report::{Report, Tally};
 use crate::cli::http::{Answer, Client, Outgoing};
+use crate::cli::trust::Trust;
 
 /// First wait after a failed connect; doubles up to [`BACKOFF_MOST`].
 const BACKOFF: Duration = Duration::from_millis(10);
@@ -34,6 +35,8 @@ pub struct Job {
 pub struct Plan {
     /// Where to.
     pub url: Url,
+    /// Whom to take for the receiver.
+    pub trust: Trust,
     /// How many connections.
     pub connections: usize,
     /// Number of requests; `None`: no bound.
@@ -150,7 +153,7 @@ where
 
 impl<F: Fn(u64) -> anyhow::Result<Job>> Run<F> {
     async fn work(&self, tally: &Mutex<Tally>) -> anyhow::Result<()> {
-        let mut client = Client::new(&self.plan.url)?;
+        let mut client = Client::new(&self.plan.url, &self.plan.trust)?;
         while self.connected(&mut client, tally).await {
             let Some(ticket) = self.pace.next().await else { break };
             let job = (self.make)(ticket.number)?;

@@ -6,7 +6,8 @@ use url::Url;
 use crate::app;
 use crate::catalogue::{Provider, Value};
 use crate::cli::Wrong;
-use crate::cli::remote::reachable;
+use crate::cli::remote::{configured, reachable};
+use crate::cli::trust::Trust;
 use crate::config::{Config, DEMO};
 use crate::event::Secret;
 use crate::verify::{Draft, Keys, sign};
@@ -23,6 +24,8 @@ pub struct Target {
     pub public_url: String,
     /// Largest body that the source takes, bytes.
     pub max_body: u64,
+    /// Whom to take for the receiver.
+    pub trust: Trust,
 }
 
 impl Target {
@@ -40,16 +43,19 @@ impl Target {
         let provider = source.provider.clone();
         let secrets = if config.demo && name == DEMO { vec![demo_secret(config)?] } else { source.secrets.clone() };
         let keys = provider.rule.keys(&secrets).with_context(|| format!("secrets of the source `{name}`"))?;
-        let mut url = match url {
-            Some(url) => url.clone(),
-            None => format!("http://{}/", reachable(config.server.listen)).parse()?,
+        let (mut url, trust) = match url {
+            Some(url) => (url.clone(), Trust::System),
+            None => {
+                let (scheme, own) = configured(config.tls.as_ref());
+                (format!("{scheme}://{}/", reachable(config.server.listen)).parse()?, own)
+            }
         };
         if url.path() == "/" {
             url.set_path(&source.path);
         }
         let public_url = source.settings.public_url.clone().unwrap_or_else(|| url.to_string());
         let max_body = source.settings.max_body.unwrap_or(config.server.max_body);
-        Ok(Self { provider, keys, url, public_url, max_body })
+        Ok(Self { provider, keys, url, public_url, max_body, trust })
     }
 
     /// An event with this id and type, signed by nobody yet; `body` stands in place of the provider's sample,

@@ -39,6 +39,7 @@ impl Server {
     fn plan(&self) -> Plan {
         Plan {
             url: self.url.clone(),
+            trust: Trust::System,
             connections: 1,
             count: None,
             duration: None,

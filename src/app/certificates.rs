@@ -1,0 +1,71 @@
+//! The certificates of both listeners: replaced by a reload, and watched until they end.
+
+use std::sync::Arc;
+
+use super::now_ms;
+use crate::config::Config;
+use crate::listener::Tls;
+use crate::listener::tls::Identity;
+use crate::telemetry::Metrics;
+
+/// Days before the end of a certificate from which it is spoken of, once a day.
+const SOON_DAYS: i64 = 30;
+/// Days before the end from which somebody must act.
+const NOW_DAYS: i64 = 7;
+const DAY_S: i64 = 24 * 60 * 60;
+
+/// What the listeners show; `None`: plain HTTP.
+#[derive(Clone)]
+pub struct Certificates {
+    /// Of the ingress.
+    pub server: Option<Arc<Tls>>,
+    /// Of the admin listener.
+    pub admin: Option<Arc<Tls>>,
+}
+
+impl Certificates {
+    /// Those of `config`.
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+        let made = |identity: &Option<Identity>| identity.as_ref().map(|identity| Arc::new(Tls::new(identity)));
+        let certificates = Self { server: made(&config.tls), admin: made(&config.admin.tls) };
+        certificates.tell(config, metrics);
+        certificates
+    }
+
+    /// Shows those of `config` from the next handshake on. Whether a listener speaks TLS stays as it was.
+    pub fn replace(&self, config: &Config, metrics: &Metrics) {
+        for (tls, identity) in [(&self.server, &config.tls), (&self.admin, &config.admin.tls)] {
+            if let (Some(tls), Some(identity)) = (tls, identity) {
+                tls.replace(identity);
+            }
+        }
+        self.tell(config, metrics);
+    }
+
+    /// Shows when they end, and warns of an end that is near.
+    pub fn tell(&self, config: &Config, metrics: &Metrics) {
+        let now_s = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
+        let shown = [("server", &self.server, &config.tls), ("admin", &self.admin, &config.admin.tls)];
+        for (listener, tls, identity) in shown {
+            let (Some(_), Some(identity)) = (tls, identity) else { continue };
+            let labels = vec![("listener", listener.to_owned())];
+            metrics.tls_not_after_seconds.get_or_create(&labels).set(identity.not_after_s);
+            match (identity.not_after_s - now_s).div_euclid(DAY_S) {
+                days if days < 0 => {
+                    tracing::error!(
+                        listener,
+                        days,
+                        "the certificate of [{listener}.tls] has expired: clients refuse it"
+                    );
+                }
+                days if days < NOW_DAYS => {
+                    tracing::error!(listener, days, "the certificate of [{listener}.tls] expires in {days} days");
+                }
+                days if days < SOON_DAYS => {
+                    tracing::warn!(listener, days, "the certificate of [{listener}.tls] expires in {days} days");
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Connections: taken from a socket, limited, decrypted, and handed to HTTP/1.1 as bytes with an address.
+//!
+//! Both servers of the process stand on it. [`serve`] is the way of a connection: the caps (`admit.rs`), the PROXY
+//! header (`proxy.rs`), TLS (`tls.rs`), then requests, watched by `connection.rs`.
+//!
+//! Promises
+//! - A connection that says nothing, stalls in a head or does not read its answers is closed within its deadline.
+//! - TLS certificates can be replaced while connections are open; those live on with what they began with.
+//!
+//! Knows nothing of webhooks.
+
+mod admit;
+mod connection;
+mod proxy;
+pub mod settings;
+pub mod tls;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _};
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Server};
+use actix_web::rt::net::TcpStream;
+use ipnet::IpNet;
+use tokio::net::TcpSocket;
+
+use admit::Admission;
+use connection::{Connection, Io, Pulse};
+pub use tls::Tls;
+
+/// Connections that the kernel holds until a worker takes them.
+const BACKLOG: u32 = 4096;
+/// How long a connection without a request is kept after an answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long what a sender still sends after an early answer is read and thrown away, so that it sees the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How a listener treats its connections.
+#[derive(Clone)]
+pub struct Options {
+    /// Threads.
+    pub workers: usize,
+    /// Most connections open at once, over all workers.
+    pub max_connections: usize,
+    /// Most connections open at once from one address, IPv6 by /64; 0: any number. Proxies count as no one.
+    pub max_connections_per_ip: usize,
+    /// Largest head of a request, in bytes.
+    pub max_header: usize,
+    /// Longest time to receive a head, to finish a TLS handshake, and to take an answer off our hands.
+    pub deadline: Duration,
+    /// Longest time that a stop waits for connections.
+    pub shutdown_grace: Duration,
+    /// Whether connections of [`Options::proxies`] begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Networks of proxies.
+    pub proxies: Vec<IpNet>,
+    /// Certificates; `None`: plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+}
+
+/// Serves the application that `factory` makes on `listener`, until the returned handle is stopped.
+///
+/// HTTP/1.1 only (ADR 0005). The future must be awaited for anything to happen.
+///
+/// # Errors
+/// The listener cannot be used.
+pub fn serve<F, I, S, B>(options: Options, listener: TcpListener, factory: F) -> io::Result<Server>
+where
+    F: Fn() -> I + Clone + Send + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    S::Service: 'static,
+    <S::Service as actix_service::Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
+    let (workers, grace) = (options.workers, options.shutdown_grace);
+    let most = options.max_connections.div_ceil(workers);
+    let entry = Arc::new(Entry { admission: Admission::new(options.max_connections_per_ip), options });
+    let server = actix_server::Server::build()
+        .workers(workers)
+        .max_concurrent_connections(most)
+        .shutdown_timeout(grace.as_secs())
+        .disable_signals()
+        .listen("hookferry", listener, move || {
+            let entry = entry.clone();
+            let application = factory().into_factory().map_err(|error| error.into().error_response());
+            let application = actix_service::map_config(application, |()| AppConfig::default());
+            let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
+                let pulse = request.conn_data::<Rc<Pulse>>().cloned();
+                let busy = pulse.map(Pulse::begin);
+                let answer = actix_service::Service::call(service, request);
+                async move {
+                    let answer: Response<B> = answer.await?.into();
+                    if let Some(busy) = busy {
+                        busy.answered(answer.head().connection_type() == ConnectionType::Close);
+                    }
+                    Ok(answer)
+                }
+            });
+            let http = HttpServiceBuilder::default()
+                .keep_alive(KEEP_ALIVE)
+                // A connection has its own deadlines, for every request and not only the first.
+                .client_request_timeout(Duration::ZERO)
+                .client_disconnect_timeout(LINGER)
+                .on_connect_ext(|connection: &Connection, data| {
+                    data.insert(connection.pulse());
+                })
+                .h1(watched);
+            actix_service::fn_service(move |stream: TcpStream| {
+                let entry = entry.clone();
+                async move { entry.open(stream).await.map_err(DispatchError::Io) }
+            })
+            .and_then(http)
+        })?;
+    Ok(server.run())
+}
+
+/// Takes `address`, so that the port is known to be ours before anything else is started.
+///
+/// # Errors
+/// It is in use or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restart must not wait for connections of the last process to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// The way of a connection before its first request.
+struct Entry {
+    options: Options,
+    admission: Admission,
+}
+
+impl Entry {
+    /// The connection, ready for requests, and whom it is with.
+    async fn open(&self, stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
+        let opening = self.prepare(stream);
+        match tokio::time::timeout(self.options.deadline, opening).await {
+            Ok(opened) => opened,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn prepare(&self, mut stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
+        // An answer is one small segment: waiting for more would only delay it.
+        stream.set_nodelay(true)?;
+        let mut peer = stream.peer_addr()?;
+        if self.options.proxy_protocol && self.is_proxy(peer.ip()) {
+            peer = proxy::header(&mut stream).await?.unwrap_or(peer);
+        }
+        let permit = if self.is_proxy(peer.ip()) { None } else { self.admission.admit(peer.ip())? };
+        let io = match &self.options.tls {
+            Some(tls) => Io::Tls(Box::new(tls.acceptor().accept(stream).await?)),
+            None => Io::Tcp(stream),
+        };
+        let connection = Connection::new(io, permit, self.options.max_header, self.options.deadline);
+        Ok((connection, Some(peer)))
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.options.proxies.iter().any(|network| network.contains(&address))
+    }
+}

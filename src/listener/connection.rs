@@ -1,0 +1,254 @@
+//! One connection under watch: bytes for HTTP, and the deadlines that HTTP does not keep itself.
+//!
+//! The dispatcher of requests bounds neither the head of a later request, nor a client that does not read its
+//! answers. Here every head has a deadline and a size, and so has everything that is to be written.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+
+use super::admit::Permit;
+
+/// Most bytes behind a head that is too large that are read and thrown away: a client that still writes when the
+/// connection is closed may not see why.
+const DRAIN: usize = 1 << 20;
+
+/// The answers that are given without a request.
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// What carries the bytes.
+pub enum Io {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Where a connection is in its requests; shared by the connection and its requests, on one thread.
+#[derive(Default)]
+pub struct Pulse {
+    /// A request is being answered.
+    busy: Cell<bool>,
+    /// When the wait for the head of a request began; `None`: nothing of one is here.
+    since: Cell<Option<Instant>>,
+    /// Bytes received in that wait.
+    bytes: Cell<usize>,
+    /// The last answer is given: what still comes is thrown away.
+    closing: Cell<bool>,
+}
+
+/// A request between its head and its answer.
+pub struct Busy(Rc<Pulse>);
+
+impl Pulse {
+    /// The head is here.
+    pub fn begin(self: Rc<Self>) -> Busy {
+        self.busy.set(true);
+        self.since.set(None);
+        self.bytes.set(0);
+        Busy(self)
+    }
+
+    fn received(&self, bytes: usize) {
+        if !self.busy.get() && !self.closing.get() && bytes > 0 {
+            self.since.set(self.since.get().or_else(|| Some(Instant::now())));
+            self.bytes.set(self.bytes.get() + bytes);
+        }
+    }
+}
+
+impl Busy {
+    /// The answer is made; `last`: the connection ends with it.
+    pub fn answered(self, last: bool) {
+        self.0.closing.set(last);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(false);
+    }
+}
+
+/// A connection that HTTP reads and writes.
+pub struct Connection {
+    io: Io,
+    pulse: Rc<Pulse>,
+    max_header: usize,
+    deadline: Duration,
+    /// Since when there is something to write that the client does not take.
+    blocked: Option<Instant>,
+    /// Whether HTTP was given the time to see that a head is complete.
+    yielded: bool,
+    ended: bool,
+    /// Set to the nearest deadline only when there is a wait: a request costs no timer.
+    timer: Pin<Box<Sleep>>,
+    _permit: Option<Permit>,
+}
+
+impl Connection {
+    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte or from now.
+    pub fn new(io: Io, permit: Option<Permit>, max_header: usize, deadline: Duration) -> Self {
+        let now = Instant::now();
+        let pulse = Rc::new(Pulse { since: Cell::new(Some(now)), ..Pulse::default() });
+        let timer = Box::pin(tokio::time::sleep_until(now + deadline));
+        Self { io, pulse, max_header, deadline, blocked: None, yielded: false, ended: false, timer, _permit: permit }
+    }
+
+    /// For the requests of the connection.
+    pub fn pulse(&self) -> Rc<Pulse> {
+        self.pulse.clone()
+    }
+
+    /// Whether a deadline has passed; if not, the task is woken when it does.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
+        let begun = [self.pulse.since.get(), self.blocked];
+        let Some(begun) = begun.into_iter().flatten().min() else { return false };
+        let deadline = begun + self.deadline;
+        loop {
+            let reached = self.timer.as_mut().poll(cx).is_ready();
+            if reached && Instant::now() >= deadline {
+                return true;
+            }
+            if !reached && self.timer.deadline() <= deadline {
+                return false;
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    /// Ends the connection, with `answer` if the client takes it at once.
+    fn end(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
+        self.ended = true;
+        if let Poll::Ready(Ok(_)) = self.io.poll_write(cx, answer) {
+            // What does not fit now is not waited for: the client had its time.
+            let _ = self.io.poll_flush(cx);
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        let mut scratch = [0; 8192];
+        let mut left = DRAIN;
+        while left > 0 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match self.io.poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    left = left.saturating_sub(buffer.filled().len());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// What a client that does not read gets: nothing more.
+    fn waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.blocked = self.blocked.or_else(|| Some(Instant::now()));
+        if self.overdue(cx) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(Ok(()));
+        }
+        if this.pulse.bytes.get() < this.max_header {
+            this.yielded = false;
+        } else if this.yielded {
+            this.drain(cx);
+            this.end(cx, TOO_LARGE);
+            return Poll::Ready(Ok(()));
+        } else {
+            // The head may be complete, and what counts be its body: HTTP looks at it before more is read.
+            this.yielded = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        match this.io.poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                this.pulse.received(buf.filled().len() - before);
+                Poll::Ready(result)
+            }
+            Poll::Pending if this.overdue(cx) => {
+                if this.blocked.is_none() && this.pulse.bytes.get() > 0 {
+                    this.end(cx, TIMEOUT);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // Written is not drained: only a flush, after all of it, ends the wait. Else a byte now and then would do.
+        match this.io.poll_write(cx, buf) {
+            Poll::Pending => this.waiting(cx),
+            written => written,
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.io.poll_flush(cx) {
+            Poll::Pending => this.waiting(cx),
+            flushed => {
+                this.blocked = None;
+                flushed
+            }
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        match this.io.poll_shutdown(cx) {
+            Poll::Pending => this.waiting(cx),
+            shut => shut,
+        }
+    }
+}
+
+impl Io {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}

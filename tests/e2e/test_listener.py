@@ -1,0 +1,160 @@
+"""Connections as the listener sees them: heads that stall, clients that do not read, too many, and PROXY headers."""
+
+import json
+import socket
+import struct
+import time
+
+import pytest
+from harness import sources
+from harness.http import head, raw, read_answer
+from harness.wait import until
+
+
+def request(one, *more):
+    return head("POST", one.path, [*one.headers, ("Content-Length", str(len(one.body))), *more]) + one.body
+
+
+def closed_after(sock, seconds=10):
+    """Reads until the server closes; what came, and how long it took."""
+    started, got = time.monotonic(), b""
+    sock.settimeout(seconds)
+    try:
+        while part := sock.recv(65536):
+            got += part
+    except ConnectionResetError:
+        pass
+    return got, time.monotonic() - started
+
+
+@pytest.fixture
+def bridge(bridges):
+    return bridges(sources.only("acme"), server='body_timeout = "1s"').start()
+
+
+def test_a_silent_connection_is_closed(bridge):
+    with socket.create_connection(("127.0.0.1", bridge.port)) as sock:
+        got, took = closed_after(sock)
+    assert got == b"" and 0.5 < took < 5
+
+
+def test_a_head_that_stalls_or_drips_is_408_and_closed(bridge):
+    with socket.create_connection(("127.0.0.1", bridge.port)) as sock:
+        sock.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        got, took = closed_after(sock)
+    assert got.startswith(b"HTTP/1.1 408 ") and 0.5 < took < 5
+    with socket.create_connection(("127.0.0.1", bridge.port)) as sock:
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 8:
+                sock.sendall(b"x")
+                time.sleep(0.05)  # the rate is the subject
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        assert 0.5 < time.monotonic() - started < 5
+
+
+def test_a_head_after_the_first_request_that_stalls_is_closed_too(bridge, senders):
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as sock:
+        sock.sendall(request(senders.make("acme")))
+        assert read_answer(sock).status == 200
+        sock.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        _, took = closed_after(sock)
+    assert 0.5 < took < 5
+
+
+def test_a_client_that_does_not_read_its_answers_is_closed(bridge, senders):
+    one = request(senders.make("acme"))
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=0.5) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        started = time.monotonic()
+        while time.monotonic() - started < 30:
+            try:
+                sock.sendall(one)
+            except TimeoutError:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        else:
+            raise AssertionError("it is not closed")
+    assert bridge.admin("GET", "/readyz").status == 200
+
+
+@pytest.mark.parametrize("size, status", [(20_000, 404), (40_000, 431), (500_000, 431)])
+def test_a_head_that_is_too_large_is_431(bridge, size, status):
+    head = b"POST /nobody HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * size + b"\r\n\r\n"
+    reply = raw(bridge.port, head, timeout=10)
+    assert reply.status == status and reply.ended
+
+
+def test_a_body_behind_the_head_does_not_count_as_head(bridge, senders):
+    one = senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 300_000}).encode())
+    assert raw(bridge.port, request(one), timeout=10).status == 200
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as sock:
+        for _ in range(3):
+            one = senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 100_000}).encode())
+            sock.sendall(request(one))
+            assert read_answer(sock).status == 200
+
+
+def test_one_address_has_so_many_connections_and_no_more(bridges, senders):
+    bridge = bridges(sources.only("acme"), server="max_connections_per_ip = 3").start()
+    with (
+        socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as first,
+        socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as second,
+        socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as third,
+    ):
+        for sock in (first, second, third):
+            sock.sendall(request(senders.make("acme")))
+            assert read_answer(sock).status == 200
+        with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as fourth:
+            got, took = closed_after(fourth)
+            assert got == b"" and took < 2
+        first.close()
+
+        def served():
+            try:
+                return raw(bridge.port, request(senders.make("acme")), timeout=10).status == 200
+            except OSError:
+                return False
+
+        until(served, what="room for another connection")
+
+
+def v2(address, port, command=1):
+    body = socket.inet_aton(address) + socket.inet_aton("10.0.0.1") + struct.pack(">HH", port, 443)
+    return b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x20 | command, 0x11]) + struct.pack(">H", len(body)) + body
+
+
+def test_a_proxy_names_the_client_before_its_bytes(bridges, senders):
+    bridge = bridges(
+        sources.only("code").replace("[sources.code]\n", '[sources.code]\nallow_ips = ["192.0.2.0/24"]\n'),
+        server='proxy_protocol = true\ntrusted_proxies = ["127.0.0.1"]\nbody_timeout = "1s"',
+    ).start()
+    for header, status in [
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n", 200),
+        (v2("192.0.2.8", 4711), 200),
+        (b"PROXY TCP4 203.0.113.9 10.0.0.1 4711 443\r\n", 403),
+        (v2("203.0.113.9", 4711), 403),
+        (v2("192.0.2.8", 4711, command=0), 403),  # the proxy's own
+    ]:
+        assert raw(bridge.port, header + request(senders.make("code")), timeout=10).status == status, header
+    # What is in one piece may come in many.
+    one, header = senders.make("code"), v2("192.0.2.9", 4711)
+    parts = [header[:5], header[5:20], header[20:] + request(one)]
+    assert raw(bridge.port, *parts, timeout=10, pause=lambda sock: time.sleep(0.05)).status == 200
+    assert [event["clientip"] for event in bridge.events()] == ["192.0.2.7", "192.0.2.8", "192.0.2.9"]
+    for wrong in (request(one), b"PROXY TCP4 nonsense\r\n" + request(one), b"\r\n\r\n\0\r\nQUIT\n\xff\xff\xff\xff", b"", b"PROX"):
+        with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as sock:
+            sock.sendall(wrong)
+            got, took = closed_after(sock)
+            assert got == b"" and took < 5, wrong
+
+
+def test_only_proxies_may_send_a_proxy_header(bridges, senders):
+    bridge = bridges(
+        sources.only("code"), server='proxy_protocol = true\ntrusted_proxies = ["192.0.2.1"]'
+    ).start()
+    header = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n"
+    assert raw(bridge.port, header + request(senders.make("code")), timeout=10).status == 400
+    assert raw(bridge.port, request(senders.make("code")), timeout=10).status == 200

@@ -1,0 +1,150 @@
+"""Clients that hold connections and give nothing: others are served meanwhile, and they are gone by their deadline."""
+
+import resource
+import socket
+import time
+
+import pytest
+from harness import sources
+from harness.http import Client
+from harness.processes import dies_with_parent
+from harness.wait import until
+
+# A long form of so many connections needs as many descriptors on both sides.
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+START = b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\n"
+KINDS = {
+    "silent": b"",
+    "headers": START + b"X-Slow: ",
+    "body": START + b"Content-Length: 60000\r\n\r\n",
+    "chunked": START + b"Transfer-Encoding: chunked\r\n\r\n1000\r\n",
+}
+
+
+def rss(bridge):
+    with open(f"/proc/{bridge.process.pid}/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+
+
+def processor_s(bridge):
+    with open(f"/proc/{bridge.process.pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def is_closed(sock):
+    sock.setblocking(False)
+    try:
+        while sock.recv(4096):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+class Holders:
+    """Connections of one kind; `drip` gives each a byte now and then, as a slow client does."""
+
+    def __init__(self, bridge, count, kind):
+        self.sockets = []
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", bridge.port), timeout=20)
+            sock.sendall(KINDS[kind])
+            self.sockets.append(sock)
+        self.last_s = time.monotonic()
+        self.drips = kind != "silent"
+
+    def drip(self):
+        for sock in self.sockets if self.drips else ():
+            try:
+                sock.send(b"x")
+            except OSError:
+                pass
+
+    def all_closed(self):
+        self.sockets = [sock for sock in self.sockets if not is_closed(sock)]
+        return not self.sockets
+
+    def close(self):
+        for sock in self.sockets:
+            sock.close()
+
+
+def post(client, senders):
+    one = senders.make("acme")
+    started = time.monotonic()
+    reply = client.request("POST", one.path, one.headers, one.body)
+    assert reply.status == 200, reply
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [300, pytest.param(1000, marks=pytest.mark.long)])
+def test_slow_clients_hold_up_nobody_and_are_gone_by_their_deadline(bridges, senders, kind, count):
+    deadline_s = 3
+    bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
+    client = Client(bridge.port)
+    post(client, senders)
+    before = rss(bridge)
+    holders = Holders(bridge, count, kind)
+    try:
+        took, next_drip = [], 0.0
+        while not holders.all_closed():
+            assert time.monotonic() - holders.last_s < deadline_s + 5, f"{len(holders.sockets)} are still open"
+            if time.monotonic() > next_drip:
+                holders.drip()
+                next_drip = time.monotonic() + 0.5
+            took.append(post(client, senders))
+        assert rss(bridge) - before < 100 << 20
+        took.sort()
+        assert len(took) > 10
+        assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
+    finally:
+        holders.close()
+
+
+@pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])
+def test_idle_connections_cost_little_and_are_closed(bridges, senders, count):
+    bridge = bridges(sources.only("acme"), server='body_timeout = "8s"').start(
+        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (count + 500,) * 2))
+    )
+    client = Client(bridge.port)
+    post(client, senders)
+    before = rss(bridge)
+    holders = Holders(bridge, count, "silent")
+    try:
+        took = sorted(post(client, senders) for _ in range(200))
+        assert took[198] < 0.05, took[-5:]
+        assert rss(bridge) - before < 100 << 20
+        until(holders.all_closed, seconds=8 + 5, what="every idle connection to be closed", every=0.2)
+    finally:
+        holders.close()
+
+
+def test_without_file_descriptors_nothing_spins_and_taking_connections_resumes(bridges, senders):
+    bridge = bridges(sources.only("acme"), server='body_timeout = "60s"', journal='segment_bytes = "1MiB"').start(
+        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120)))
+    )
+    client = Client(bridge.port)
+    for _ in range(5):
+        post(client, senders)
+    admin = Client(bridge.admin_port)
+    assert admin.request("GET", "/livez").status == 200
+    holders = Holders(bridge, 200, "silent")
+    try:
+        started, used = time.monotonic(), processor_s(bridge)
+        # What is open goes on, and the journal with it.
+        for _ in range(50):
+            post(client, senders)
+        time.sleep(2)  # the processor's use over time is the subject
+        assert processor_s(bridge) - used < 0.3 * (time.monotonic() - started) + 0.3, "accepting spins"
+        assert admin.request("GET", "/readyz").status == 200
+    finally:
+        holders.close()
+    closed = time.monotonic()
+    assert post(Client(bridge.port, timeout=10), senders) < 5
+    assert time.monotonic() - closed < 3
+    assert len(bridge.events()) == 56
