@@ -111,6 +111,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let token = cross::token(collect, &admin, vars);
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
+    cross::holders(collect, &names);
     cross::sources(collect, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP or of who sent an event.
 
 mod again;
+pub mod aside;
 pub mod dead;
 pub mod files;
 mod lane;
