@@ -71,6 +71,11 @@ pub struct Admin {
 }
 
 impl Config {
+    /// Whether a source keeps events aside that do not meet its schema.
+    pub fn sets_aside(&self) -> bool {
+        self.sources.iter().any(|source| source.schemas.set_aside())
+    }
+
     /// File of the demo source's secret, mode 0600.
     pub fn demo_secret_file(&self) -> PathBuf {
         self.journal.dir.join("demo.secret")

@@ -16,8 +16,10 @@ pub mod retry;
 pub mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -40,8 +42,8 @@ const RESTART: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Where events come from.
     pub journal: Journal,
-    /// Which events go where.
-    pub routes: Arc<Routes>,
+    /// Which events go where; replaced by a reload, for every event read from then on.
+    pub routes: Arc<ArcSwap<Routes>>,
     /// Where events go that a backend can never take.
     pub dead: DeadLetters,
     /// Figures.
@@ -52,6 +54,8 @@ pub struct Options {
 pub struct Dispatch {
     lanes: Vec<Arc<Status>>,
     replays: Replays,
+    /// Whether what is set aside is being kept.
+    keeps_aside: AtomicBool,
     tasks: TaskTracker,
     drain: CancellationToken,
     halt: CancellationToken,
@@ -133,7 +137,28 @@ impl Dispatch {
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, replays, tasks, drain, halt }
+        Self { lanes, replays, keeps_aside: AtomicBool::new(false), tasks, drain, halt }
+    }
+
+    /// Keeps what sources set aside as dead letters from now on, durably once this returns. Where that is not `wanted`, only
+    /// what an earlier configuration left is kept.
+    pub async fn keep_aside(&self, options: &Options, wanted: bool) {
+        let journal = &options.journal;
+        if !wanted && !aside::is_left(journal).await {
+            return;
+        }
+        if self.keeps_aside.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let cursor = aside::register(journal).await;
+        let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.drain.clone());
+        let halt = self.halt.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = keeping => {}
+                () = halt.cancelled() => {}
+            }
+        });
     }
 
     /// All lanes, in the configuration's order.

@@ -40,9 +40,15 @@ pub async fn register(journal: &Journal) -> Cursor {
     cursor
 }
 
-/// Whether an earlier configuration left something to read.
-pub fn is_left(journal: &Journal) -> bool {
-    journal.cursors().contains_key(CURSOR)
+/// Whether an earlier configuration left something to read; a cursor with nothing behind it is dropped, since it would
+/// hold events back.
+pub async fn is_left(journal: &Journal) -> bool {
+    let Some(cursor) = journal.cursors().get(CURSOR).copied() else { return false };
+    if cursor.decided < *journal.tail().borrow() {
+        return true;
+    }
+    let _ = journal.drop_cursor(CURSOR).await;
+    false
 }
 
 /// Keeps what is set aside until it is told to end and nothing waits.
