@@ -178,7 +178,7 @@ fn schemas_are_compiled_when_they_are_loaded_and_their_mistakes_named() {
         &format!("a.toml: sources.one.schema: cannot read {gone}: No such file or directory (os error 2)"),
     );
     let errors = setup(&format!("{SOURCE}schemas = {{ \"one.A*\" = \"{bad}\" }}")).load().unwrap_err().to_string();
-    assert!(errors.starts_with("a.toml: sources.one.schemas.one.A*: "), "{errors}");
+    assert!(errors.contains("a.toml: sources.one.schemas.one.A*: "), "{errors}");
     assert!(errors.contains("bad.json") && errors.contains("objct"), "{errors}");
     let config =
         setup(&format!("{SOURCE}schema = \"{good}\"\nschemas = {{ \"one.A*\" = \"{good}\" }}")).load().unwrap();

@@ -169,6 +169,24 @@ def test_with_published_answers_what_is_set_aside_waits_for_no_backend(bridges, 
     kept(bridge, 1)
 
 
+def test_a_schema_that_a_reload_brings_holds_from_then_on_and_follows_its_file(bridges, senders, own_redis, schema):
+    bridge = bridges(sources.only("acme") + redis_backend(own_redis)).start()
+
+    def reload(change):
+        before = bridge.metric("hookferry_config_reloads_total", result="success")
+        change()
+        until(lambda: bridge.metric("hookferry_config_reloads_total", result="success") > before, what="the reload")
+
+    free = accepted(bridge, order(senders, 10))
+    reload(lambda: bridge.configure(acme(schema) + redis_backend(own_redis)))
+    bad = accepted(bridge, order(senders, 10))
+    [letter] = kept(bridge, 1)
+    assert letter["event"]["id"] == bad.id
+    reload(lambda: schema.write_text("{}"))
+    passes = accepted(bridge, order(senders, 10))
+    until(lambda: published(own_redis) == [free.id, passes.id], what="what meets its schema")
+
+
 # What is no JSON, or breaks parsers, is kept as it is; the key is what it is built of.
 HOSTILE = {
     "depth": b'{"type":"a.b","n":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
