@@ -113,35 +113,42 @@ const OPTIONS: listener::Options = listener::Options {
 pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
     let data = web::Data::from(admin);
     let options = listener::Options { tls, ..OPTIONS };
-    listener::serve(options, listener, move || {
-        App::new()
-            .app_data(data.clone())
-            .wrap(from_fn(authorize))
-            .route("/livez", web::get().to(health::live))
-            .route("/readyz", web::get().to(health::ready))
-            .route("/metrics", web::get().to(health::metrics))
-            .route("/v1/status", web::get().to(health::status))
-            .route("/v1/sources", web::get().to(health::sources))
-            .route("/v1/events", web::get().to(events::list))
-            .route("/v1/events/stream", web::get().to(stream::stream))
-            .route("/v1/events/{sequence}", web::get().to(events::show))
-            .route("/v1/events/{sequence}/replay", web::post().to(replay::event))
-            .route("/v1/consumers", web::get().to(consumers::list))
-            .route("/v1/consumers/{name}/events", web::get().to(consumers::events))
-            .route("/v1/consumers/{name}", web::put().to(consumers::put))
-            .route("/v1/consumers/{name}", web::delete().to(consumers::delete))
-            .route("/v1/backends", web::get().to(backends::list))
-            .route("/v1/backends/{name}/pause", web::post().to(backends::pause))
-            .route("/v1/backends/{name}/resume", web::post().to(backends::resume))
-            .route("/v1/dead-letters", web::get().to(dead::list))
-            .route("/v1/dead-letters/{id}", web::get().to(dead::show))
-            .route("/v1/dead-letters/{id}", web::delete().to(dead::delete))
-            .route("/v1/dead-letters/{id}/replay", web::post().to(dead::replay))
-            .route("/v1/replays", web::get().to(replay::list))
-            .route("/v1/replays", web::post().to(replay::range))
-            .route("/v1/replays/{id}", web::delete().to(replay::cancel))
-            .default_service(web::to(|| async { Problem::NotFound("this path does not exist".to_owned()).response() }))
-    })
+    listener::serve(
+        options,
+        listener,
+        |_| None,
+        move || {
+            App::new()
+                .app_data(data.clone())
+                .wrap(from_fn(authorize))
+                .route("/livez", web::get().to(health::live))
+                .route("/readyz", web::get().to(health::ready))
+                .route("/metrics", web::get().to(health::metrics))
+                .route("/v1/status", web::get().to(health::status))
+                .route("/v1/sources", web::get().to(health::sources))
+                .route("/v1/events", web::get().to(events::list))
+                .route("/v1/events/stream", web::get().to(stream::stream))
+                .route("/v1/events/{sequence}", web::get().to(events::show))
+                .route("/v1/events/{sequence}/replay", web::post().to(replay::event))
+                .route("/v1/consumers", web::get().to(consumers::list))
+                .route("/v1/consumers/{name}/events", web::get().to(consumers::events))
+                .route("/v1/consumers/{name}", web::put().to(consumers::put))
+                .route("/v1/consumers/{name}", web::delete().to(consumers::delete))
+                .route("/v1/backends", web::get().to(backends::list))
+                .route("/v1/backends/{name}/pause", web::post().to(backends::pause))
+                .route("/v1/backends/{name}/resume", web::post().to(backends::resume))
+                .route("/v1/dead-letters", web::get().to(dead::list))
+                .route("/v1/dead-letters/{id}", web::get().to(dead::show))
+                .route("/v1/dead-letters/{id}", web::delete().to(dead::delete))
+                .route("/v1/dead-letters/{id}/replay", web::post().to(dead::replay))
+                .route("/v1/replays", web::get().to(replay::list))
+                .route("/v1/replays", web::post().to(replay::range))
+                .route("/v1/replays/{id}", web::delete().to(replay::cancel))
+                .default_service(web::to(|| async {
+                    Problem::NotFound("this path does not exist".to_owned()).response()
+                }))
+        },
+    )
 }
 
 /// Lets a request through that bears the token, or needs none.

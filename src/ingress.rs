@@ -7,16 +7,18 @@
 
 mod body;
 mod confirmed;
+mod early;
 pub mod guard;
 pub mod limit;
 mod refusal;
+pub mod schema;
 mod seal;
 mod server;
 pub mod settings;
 mod setup;
 mod source;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -34,9 +36,10 @@ pub use server::serve;
 pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
+use schema::OnInvalid;
 use settings::Ack;
 
-use crate::event::{Headers, Request};
+use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::Metrics;
 use crate::{catalogue, verify};
@@ -45,6 +48,9 @@ use crate::{catalogue, verify};
 const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
+const CHECKED_AT_ONCE: usize = 64 << 10;
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -150,8 +156,7 @@ impl Ingress {
         let _in_flight = InFlight::new(&self.in_flight);
         let setup = self.setup.load_full();
         let Some(source) = setup.source(request.path()) else {
-            self.unknown.inc();
-            return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
+            return self.unknown_source();
         };
         match self.receive(&setup, source, &request, payload).await {
             Ok(reply) => {
@@ -164,11 +169,7 @@ impl Ingress {
                 source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
                 respond(source, reply)
             }
-            Err(refusal) => {
-                source.figures.count(Outcome::Refused(refusal));
-                tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
-                refusal.response(source.busy_status, &source.methods())
-            }
+            Err(refusal) => self.refused(source, refusal),
         }
     }
 
@@ -184,10 +185,9 @@ impl Ingress {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let client = client(setup, source, http)?;
+        let client = client(setup, source, http.peer_addr(), http.headers())?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
-        let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let wire = body::read(payload, declared, source.max_body, setup.body_timeout).await?;
+        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.body_timeout).await?;
         let head = Head(http.headers());
         let request = Request {
             method: http.method().as_str(),
@@ -210,6 +210,7 @@ impl Ingress {
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         sealed.envelope.http_headers = seal::kept_headers(source, all);
+        check(source, &mut sealed.envelope).await?;
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
         let deadline = tokio::time::Instant::now() + setup.ack_timeout;
@@ -220,7 +221,9 @@ impl Ingress {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                if setup.confirmed.goes_nowhere(event) {
+                if event.set_aside.is_some() {
+                    source.figures.set_aside.inc();
+                } else if setup.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
                 (Reply::Accepted(id), sequence)
@@ -228,7 +231,7 @@ impl Ingress {
             // Its first copy stands at or before the end of the journal.
             Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
         };
-        if source.ack == Ack::Published {
+        if source.ack == Ack::Published && event.set_aside.is_none() {
             let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
             published.map_err(|_| Refusal::PublishSlow)?;
         }
@@ -236,15 +239,47 @@ impl Ingress {
     }
 }
 
+/// The length that the head gives to the body.
+fn declared(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// The sender's address, if it may send.
-fn client(setup: &Setup, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
-    let peer = http.peer_addr().map(|address| address.ip());
-    let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &setup.trusted_proxies));
+fn client(
+    setup: &Setup,
+    source: &Source,
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+) -> Result<Option<IpAddr>, Refusal> {
+    let peer = peer.map(|address| address.ip());
+    let client = peer.map(|peer| guard::client_ip(peer, &Head(headers), &setup.trusted_proxies));
     match client {
         Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
         // A Unix socket has no addresses; a list of networks cannot allow it.
         None if source.allow_ips.is_empty() => Ok(None),
         _ => Err(Refusal::AddressNotAllowed),
+    }
+}
+
+/// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
+async fn check(source: &Source, event: &mut Envelope) -> Result<(), Refusal> {
+    if source.schemas.is_empty() {
+        return Ok(());
+    }
+    let checked = if event.body.len() <= CHECKED_AT_ONCE {
+        source.schemas.check(event)
+    } else {
+        let (schemas, event) = (source.schemas.clone(), event.clone());
+        let checked = tokio::task::spawn_blocking(move || schemas.check(&event)).await;
+        checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
+        Err(why) => {
+            event.set_aside = Some(why.into());
+            Ok(())
+        }
     }
 }
 

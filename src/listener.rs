@@ -24,6 +24,7 @@ use std::time::Duration;
 use actix_http::error::DispatchError;
 use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _};
+use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server};
 use actix_web::rt::net::TcpStream;
@@ -66,12 +67,16 @@ pub struct Options {
 
 /// Serves the application that `factory` makes on `listener`, until the returned handle is stopped.
 ///
+/// `early` answers a request whose client asks before it sends the body (`Expect: 100-continue`), where its head alone
+/// decides.
+///
 /// HTTP/1.1 only (ADR 0005). The future must be awaited for anything to happen.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn serve<F, I, S, B>(options: Options, listener: TcpListener, factory: F) -> io::Result<Server>
+pub fn serve<F, E, I, S, B>(options: Options, listener: TcpListener, early: E, factory: F) -> io::Result<Server>
 where
+    E: Fn(&Request) -> Option<HttpResponse> + Clone + Send + 'static,
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
     S: ServiceFactory<Request, Config = AppConfig> + 'static,
@@ -106,11 +111,19 @@ where
                     Ok(answer)
                 }
             });
+            let early = early.clone();
+            let expect = actix_service::fn_service(move |request: Request| {
+                std::future::ready(match early(&request) {
+                    Some(answer) => Err(Response::from(answer)),
+                    None => Ok(request),
+                })
+            });
             let http = HttpServiceBuilder::default()
                 .keep_alive(KEEP_ALIVE)
                 // A connection has its own deadlines, for every request and not only the first.
                 .client_request_timeout(Duration::ZERO)
                 .client_disconnect_timeout(LINGER)
+                .expect(expect)
                 .on_connect_ext(|connection: &Connection, data| {
                     data.insert(connection.pulse());
                 })

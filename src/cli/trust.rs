@@ -13,6 +13,7 @@ use super::http::Error;
 
 /// Options about the server's certificate.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[group(id = "trust")]
 pub struct Options {
     /// Authorities, in PEM, whose certificates are good for the server [default: the system's; where the address is
     /// the configuration's, the configured certificate itself]

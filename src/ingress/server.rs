@@ -38,8 +38,14 @@ pub fn serve(
         proxies: settings.trusted_proxies.clone(),
         tls,
     };
+    let early = ingress.clone();
     let ingress = web::Data::from(ingress);
-    listener::serve(options, listener, move || App::new().app_data(ingress.clone()).default_service(web::to(handle)))
+    listener::serve(
+        options,
+        listener,
+        move |request| early.refuses(request),
+        move || App::new().app_data(ingress.clone()).default_service(web::to(handle)),
+    )
 }
 
 async fn handle(request: HttpRequest, payload: web::Payload, ingress: web::Data<Ingress>) -> actix_web::HttpResponse {
