@@ -1,7 +1,7 @@
 //! What the head of a request decides alone, for a sender that asks before it sends the body.
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use actix_web::{HttpMessage as _, HttpResponse};
 
 use super::{Ingress, Refusal, Source, client, declared};
 use crate::ingress::setup::Setup;
