@@ -210,7 +210,7 @@ impl Ingress {
         }
         let now_ms = self.journal.now_ms();
         let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
-            .map_err(|refusal| self.note_unproved(source, refusal.into(), client, &request))?;
+            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         if let Some(reply) = source.provider.handshake(&request, true) {
             return Ok(Reply::Handshake(reply));
         }

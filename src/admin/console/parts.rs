@@ -76,7 +76,8 @@ pub fn last(values: &[Option<f64>]) -> Option<f64> {
 pub fn clock(ms: u64) -> Markup {
     let whole = rfc3339(ms);
     let (date, clock) = whole.trim_end_matches('Z').split_once('T').unwrap_or_default();
-    let clock = clock.get(..12).unwrap_or(clock);
+    let (seconds, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let clock = format!("{seconds}.{fraction:0<3}");
     html! { time datetime=(whole) title=(format!("{date} {clock} UTC")) { (clock) } }
 }
 
