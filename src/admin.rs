@@ -14,6 +14,7 @@ mod openapi;
 mod page;
 mod problem;
 mod refusals;
+mod reloads;
 mod replay;
 mod routes;
 mod search;
@@ -30,6 +31,8 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
+
+pub use reloads::{Configuration, Reload};
 
 use crate::dispatch::{self, Dispatch};
 use crate::journal::Journal;
@@ -55,6 +58,8 @@ pub struct Admin {
     pub session: Session,
     /// The address that is listened on.
     pub bound: SocketAddr,
+    /// Which configuration is in force.
+    pub configuration: ArcSwap<Configuration>,
     /// Cancelled when the process begins to stop.
     pub stopping: CancellationToken,
     /// When the process started, Unix time, milliseconds.

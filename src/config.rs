@@ -9,6 +9,7 @@
 //! - The environment comes in as a map; only [`environment`] reads the process's own.
 
 mod cross;
+mod files;
 mod layers;
 mod mistake;
 mod parts;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
 
+pub use files::Origin;
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
 pub use secrets::resolve;

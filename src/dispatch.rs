@@ -136,6 +136,22 @@ impl Dispatch {
         Self { lanes, replays, tasks, drain, halt }
     }
 
+    /// Keeps a place in the journal for each of the `configured` backends that has no lane yet, durably, so that its
+    /// lane begins there at the next start; gives up the places of those that are not configured any more.
+    pub async fn hold(&self, journal: &Journal, configured: &[&BackendName]) {
+        let has_lane = |name: &str| self.lanes.iter().any(|lane| lane.name.as_str() == name);
+        let known = journal.cursors();
+        let held = known.keys().filter_map(|cursor| cursor.strip_prefix("backend:"));
+        for name in held.filter(|name| !has_lane(name) && !configured.iter().any(|other| other.as_str() == *name)) {
+            let _ = journal.drop_cursor(&format!("backend:{name}")).await;
+        }
+        for name in configured.iter().filter(|name| !has_lane(name.as_str()) && !known.contains_key(&cursor_name(name)))
+        {
+            let cursor = Cursor { decided: *journal.tail().borrow(), published: 0 };
+            let _ = journal.sync_cursor(&cursor_name(name), cursor).await;
+        }
+    }
+
     /// All lanes, in the configuration's order.
     pub fn lanes(&self) -> &[Arc<Status>] {
         &self.lanes

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::backends::{self, Backend};
-use super::{Admin, SourceView};
+use super::{Admin, Configuration, SourceView};
 use crate::dispatch::Health;
 use crate::journal::State;
 
@@ -32,6 +32,7 @@ pub struct Ready {
 pub struct Status {
     version: &'static str,
     uptime_seconds: u64,
+    configuration: Configuration,
     journal: Journal,
     sources: Vec<SourceView>,
     backends: Vec<Backend>,
@@ -107,6 +108,7 @@ pub async fn status(admin: web::Data<Admin>) -> HttpResponse {
     HttpResponse::Ok().json(Status {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: admin.journal.now_ms().saturating_sub(admin.started_ms) / 1000,
+        configuration: Configuration::clone(&admin.configuration.load()),
         journal: journal(&admin),
         sources: admin.setup.load().sources.clone(),
         backends: backends::all(&admin),

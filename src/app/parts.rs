@@ -1,6 +1,7 @@
 //! What a configuration says, made into what the parts hold: at the start, and again at each reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use anyhow::Context as _;
@@ -52,6 +53,12 @@ pub fn make(config: &Config, running: &Running) -> anyhow::Result<Parts> {
         hosts: config.admin.hosts.clone(),
     };
     Ok(Parts { ingress: ingress::Setup::new(&config.server, sources, confirmed), routes, admin })
+}
+
+/// How long the journal must remember event ids: the longest window of any source.
+pub fn dedup_window(config: &Config) -> Duration {
+    let longest = config.sources.iter().filter_map(|source| source.settings.dedup_window).max();
+    config.dedup.window.max(longest.unwrap_or_default())
 }
 
 /// Limits of a source as they are used up now, where the rates stay what they are.

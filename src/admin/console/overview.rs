@@ -49,6 +49,7 @@ fn news(admin: &Admin) -> Markup {
     let ready = readiness(admin);
     let dead = layout::dead_letters(admin);
     let refused = parts::last(&admin.history.rate("refused")).unwrap_or(0.0);
+    let configuration = admin.configuration.load();
     let is_well = ready.reasons.is_empty() && ready.degraded.is_empty() && dead == 0;
     html! {
         ul.news {
@@ -57,6 +58,10 @@ fn news(admin: &Admin) -> Markup {
             @for lane in admin.dispatch.lanes().iter().filter(|lane| lane.is_paused()) {
                 li.warn { "backend " (lane.name) " is paused by an operator. " a href="/backends" { "Resume" } }
             }
+            @if let Some(reload) = configuration.last_reload.as_ref().filter(|reload| !reload.successful) {
+                li.bad { strong { "The last reload was refused; the configuration before it is in force. " } (reload.errors.join("; ")) }
+            }
+            @if !configuration.needs_restart.is_empty() { li.warn { "Changed in the files, taken up at the next start: " (configuration.needs_restart.join(", ")) } }
             @if dead > 0 { li.warn { (dead) " dead letter(s) wait for a decision. " a href="/dead-letters" { "Decide" } } }
             @if refused > 0.0 { li { "Requests are being refused. " a href="/refused" { "See what the check saw" } } }
             @if is_well { li.good { "Events are taken, and nothing waits for you." } }
