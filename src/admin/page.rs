@@ -38,10 +38,11 @@ impl Filter {
         *self == Self::default()
     }
 
-    /// Whether `stored` is wanted.
+    /// Whether `stored` is wanted; what is set aside is for nobody.
     pub fn wants(&self, stored: &Stored) -> bool {
         let event = &stored.envelope;
-        self.source.as_ref().is_none_or(|source| *source == *event.source)
+        event.set_aside.is_none()
+            && self.source.as_ref().is_none_or(|source| *source == *event.source)
             && self.id.as_ref().is_none_or(|id| *id == *event.id)
             && self.kind.as_ref().is_none_or(|kind| kind.matches(&event.kind))
             && ((self.since_ms.is_none() && self.until_ms.is_none()) || self.is_in_time(search::recorded_ms(stored)))

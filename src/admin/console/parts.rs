@@ -116,13 +116,21 @@ pub fn picture(values: &[Option<f64>], what: &str) -> Markup {
     html! {
         svg.picture viewBox=(format!("0 0 {width} {height}")) preserveAspectRatio="none" role="img" aria-label=(said) {
             title { (said) }
-            @for line in lines.iter().filter(|line| line.len() > 1) {
-                @let points = line.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
+            @for line in lines.iter().filter(|line| !line.is_empty()) {
+                @let points = ends(line, step).iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect::<Vec<_>>().join(" ");
                 @let (from, to) = (line[0].0, line[line.len() - 1].0);
                 polygon.area points=(format!("{from:.1},{height} {points} {to:.1},{height}")) {}
                 polyline.line points=(points) {}
             }
         }
+    }
+}
+
+/// The points of a line; one alone, between gaps, becomes a short line.
+fn ends(line: &[(f64, f64)], step: f64) -> Vec<(f64, f64)> {
+    match line {
+        [(x, y)] => vec![(x - step.min(4.0) / 2.0, *y), (x + step.min(4.0) / 2.0, *y)],
+        line => line.to_vec(),
     }
 }
 
