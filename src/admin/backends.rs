@@ -80,14 +80,14 @@ pub async fn list(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 /// Stops a backend before its next batch; its events wait in the journal.
-#[utoipa::path(post, path = "/v1/backends/{name}/pause", tag = "backends", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/v1/backends/{name}/pause", tag = "backends", params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")),
     responses((status = 200, body = Backend)))]
 pub async fn pause(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     set_paused(&admin, &path, true).map(|backend| HttpResponse::Ok().json(backend))
 }
 
 /// Lets a backend go on.
-#[utoipa::path(post, path = "/v1/backends/{name}/resume", tag = "backends", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/v1/backends/{name}/resume", tag = "backends", params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")),
     responses((status = 200, body = Backend)))]
 pub async fn resume(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     set_paused(&admin, &path, false).map(|backend| HttpResponse::Ok().json(backend))

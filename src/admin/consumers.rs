@@ -51,7 +51,7 @@ pub async fn list(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 /// The events behind a consumer's cursor; from the oldest one where it has none yet.
-#[utoipa::path(get, path = "/v1/consumers/{name}/events", tag = "consumers", params(("name" = String, Path), Query),
+#[utoipa::path(get, path = "/v1/consumers/{name}/events", tag = "consumers", params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$"), Query),
     responses((status = 200, body = Page)))]
 pub async fn events(
     path: web::Path<String>,
@@ -79,12 +79,12 @@ pub async fn events(
 #[serde(deny_unknown_fields)]
 struct Position {
     /// The last event that was processed.
-    #[schema(pattern = "^[0-9]{1,20}$")]
+    #[schema(pattern = "^0?[0-9]{1,19}$")]
     sequence: String,
 }
 
 /// Moves a consumer's cursor, or makes it; durable when it is answered.
-#[utoipa::path(put, path = "/v1/consumers/{name}", tag = "consumers", params(("name" = String, Path)),
+#[utoipa::path(put, path = "/v1/consumers/{name}", tag = "consumers", params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")),
     request_body = Position, responses((status = 200, body = Consumer)))]
 pub async fn put(path: web::Path<String>, body: web::Bytes, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let name = cursor_name(&path)?;
@@ -101,7 +101,7 @@ pub async fn put(path: web::Path<String>, body: web::Bytes, admin: web::Data<Adm
 }
 
 /// Forgets a consumer: it holds no events back any more.
-#[utoipa::path(delete, path = "/v1/consumers/{name}", tag = "consumers", params(("name" = String, Path)),
+#[utoipa::path(delete, path = "/v1/consumers/{name}", tag = "consumers", params(("name" = String, Path, pattern = "^[a-z0-9][a-z0-9_-]{0,63}$")),
     responses((status = 204)))]
 pub async fn delete(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let name = cursor_name(&path)?;

@@ -29,10 +29,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 #[into_params(parameter_in = Query)]
 pub struct Query {
     /// Position behind which to begin.
-    #[param(pattern = "^[0-9]{1,20}$")]
+    #[param(pattern = "^0?[0-9]{1,19}$")]
     pub after: Option<String>,
     /// With `order=newest`: position before which to begin.
-    #[param(pattern = "^[0-9]{1,20}$")]
+    #[param(pattern = "^0?[0-9]{1,19}$")]
     before: Option<String>,
     /// `oldest`, if not given, or `newest` first.
     #[param(inline)]
@@ -215,7 +215,7 @@ fn unreadable(error: std::io::Error) -> Problem {
 }
 
 /// One event, structured.
-#[utoipa::path(get, path = "/v1/events/{sequence}", tag = "events", params(("sequence" = String, Path)),
+#[utoipa::path(get, path = "/v1/events/{sequence}", tag = "events", params(("sequence" = String, Path, pattern = "^0?[0-9]{1,19}$")),
     responses((status = 200, body = super::openapi::Event, content_type = "application/cloudevents+json")))]
 pub async fn show(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let stored = find(&admin, sequence("sequence", &path)?).await?;

@@ -36,9 +36,9 @@ struct Where {
 #[serde(deny_unknown_fields)]
 struct What {
     backend: String,
-    #[schema(pattern = "^[0-9]{1,20}$")]
+    #[schema(pattern = "^0?[0-9]{1,19}$")]
     from: String,
-    #[schema(pattern = "^[0-9]{1,20}$")]
+    #[schema(pattern = "^0?[0-9]{1,19}$")]
     to: String,
     source: Option<String>,
     /// Pattern of the types.
@@ -65,7 +65,7 @@ struct Replays {
 }
 
 /// Publishes one retained event again; durable when it is answered.
-#[utoipa::path(post, path = "/v1/events/{sequence}/replay", tag = "events", params(("sequence" = String, Path)),
+#[utoipa::path(post, path = "/v1/events/{sequence}/replay", tag = "events", params(("sequence" = String, Path, pattern = "^0?[0-9]{1,19}$")),
     request_body = Where, responses((status = 202, body = View)))]
 pub async fn event(
     path: web::Path<String>,

@@ -8,8 +8,8 @@ use super::{go, layout, parts};
 use crate::admin::Admin;
 use crate::admin::dead::{self as letters, backend, blocking};
 use crate::admin::problem::Problem;
-use crate::dispatch::Id;
 use crate::dispatch::dead::{Letter, Page, Query};
+use crate::dispatch::{Id, aside};
 
 const PLACE: &str = "/dead-letters";
 const LIMIT: usize = 100;
@@ -93,7 +93,7 @@ async fn everything(admin: &Admin, pairs: &[(String, String)]) -> Result<Vec<Id>
 fn show(admin: &Admin, found: &Page, chosen: &str, done: Option<&str>) -> Markup {
     html! {
         h1 { "Dead letters" }
-        p.lead { "Events that a backend can never take as they are. Once the cause is mended, replay them; the others travel on." }
+        p.lead { "Events that a backend can never take as they are, and under “schema” those that do not meet their source's. Once the cause is mended, replay them; the others travel on." }
         @if let Some(count) = done.and_then(|done| done.parse::<u64>().ok()) {
             p.note.good role="status" { (count) " decided. Replayed letters go once their backend has confirmed them." }
         }
@@ -101,7 +101,9 @@ fn show(admin: &Admin, found: &Page, chosen: &str, done: Option<&str>) -> Markup
             label { "Backend"
                 select name="backend" data-search {
                     option value="" { "all" }
-                    @for lane in admin.dispatch.lanes() { option value=(lane.name) selected[lane.name.as_str() == chosen] { (lane.name) } }
+                    @for name in admin.dispatch.lanes().iter().map(|lane| lane.name.as_str()).chain([aside::HOLDER]) {
+                        option value=(name) selected[name == chosen] { (name) }
+                    }
                 }
             }
             button.main { "Show" }

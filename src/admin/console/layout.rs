@@ -8,6 +8,7 @@ use super::{answer, parts};
 use crate::admin::Admin;
 use crate::admin::health::readiness;
 use crate::admin::problem::Problem;
+use crate::dispatch::aside;
 use crate::telemetry::metrics;
 
 /// Places of the navigation: path, name, key.
@@ -39,11 +40,11 @@ pub fn document(title: &str, body: &Markup) -> Markup {
     }
 }
 
-/// Dead letters of all backends.
+/// Dead letters of all backends, and what schemas have set aside.
 pub fn dead_letters(admin: &Admin) -> i64 {
     let figures = &admin.parts.metrics.dead_letters;
     let of = |name: &str| figures.get(&metrics::backend(name)).map_or(0, |count| count.get());
-    admin.dispatch.lanes().iter().map(|lane| of(lane.name.as_str())).sum()
+    admin.dispatch.lanes().iter().map(|lane| of(lane.name.as_str())).sum::<i64>() + of(aside::HOLDER)
 }
 
 /// A page of the console.

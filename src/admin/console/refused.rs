@@ -23,7 +23,7 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
     let passed = admin.refusals.passed_over();
     let body = html! {
         h1 { "Refused requests" }
-        p.lead { "What the sender was told is in the second column; what the check saw is for you alone. Kept in memory, a few of each source." }
+        p.lead { "What the sender was told stands under “told”; what the check saw is for you alone. Kept in memory, a few of each source." }
         form.search method="get" action=(PLACE) {
             label { "Source"
                 select name="source" data-search {
