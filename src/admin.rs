@@ -3,39 +3,56 @@
 //! Everything but `/livez` and `/readyz` asks for the bearer token, where one is configured.
 
 mod backends;
+mod console;
 mod consumers;
 mod dead;
 mod events;
+mod guard;
 mod health;
+mod history;
+mod openapi;
 mod page;
 mod problem;
+mod refusals;
 mod reloads;
 mod replay;
+mod routes;
+mod search;
 pub mod settings;
 mod stream;
+mod time;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+<<<<<<< HEAD
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, web};
+=======
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+>>>>>>> main
 use arc_swap::ArcSwap;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
 pub use reloads::{Configuration, Reload};
 
 use crate::dispatch::{self, Dispatch};
-use crate::event::Secret;
 use crate::journal::Journal;
+<<<<<<< HEAD
 use crate::listener::{self, Tls};
 use problem::Problem;
+=======
+use crate::telemetry::Refusals;
+pub use guard::{Session, TokenDigest};
+pub use history::{EVERY_MS as SAMPLE_MS, History};
+>>>>>>> main
 
 /// What the listener shows.
 pub struct Admin {
@@ -47,6 +64,14 @@ pub struct Admin {
     pub parts: dispatch::Options,
     /// What a reload replaces.
     pub setup: ArcSwap<Setup>,
+    /// What the ingress has refused.
+    pub refusals: Refusals,
+    /// Figures over time.
+    pub history: History,
+    /// Sessions of the console.
+    pub session: Session,
+    /// The address that is listened on.
+    pub bound: SocketAddr,
     /// Which configuration is in force.
     pub configuration: ArcSwap<Configuration>,
     /// Cancelled when the process begins to stop.
@@ -61,10 +86,12 @@ pub struct Setup {
     pub sources: Vec<SourceView>,
     /// Digest of the bearer token.
     pub token: Option<TokenDigest>,
+    /// Names of this listener beside those of loopback; none: any, where it listens elsewhere.
+    pub hosts: Vec<String>,
 }
 
 /// One source, without its secrets.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct SourceView {
     /// Its name.
     pub name: String,
@@ -78,6 +105,7 @@ pub struct SourceView {
     pub backends: Vec<String>,
 }
 
+<<<<<<< HEAD
 /// SHA-256 of a bearer token: comparing digests tells nothing of the token, not even its length.
 pub struct TokenDigest([u8; 32]);
 
@@ -106,12 +134,15 @@ const OPTIONS: listener::Options = listener::Options {
     tls: None,
 };
 
+=======
+>>>>>>> main
 /// Serves `admin` on `listener` until the returned handle is stopped.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
     let data = web::Data::from(admin);
+<<<<<<< HEAD
     let options = listener::Options { tls, ..OPTIONS };
     listener::serve(
         options,
@@ -149,22 +180,13 @@ pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) ->
                 }))
         },
     )
-}
-
-/// Lets a request through that bears the token, or needs none.
-async fn authorize(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let setup = request.app_data::<web::Data<Admin>>().map(|admin| admin.setup.load_full());
-    let token = setup.as_ref().and_then(|setup| setup.token.as_ref());
-    let open = matches!(request.path(), "/livez" | "/readyz");
-    let bears = |token: &TokenDigest| {
-        let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-        header.and_then(|value| value.strip_prefix(b"Bearer ")).is_some_and(|given| token.is_of(given.trim_ascii()))
-    };
-    if open || token.is_none_or(bears) {
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    Ok(request.into_response(Problem::Unauthorized.response()).map_into_right_body())
+=======
+    let server = HttpServer::new(move || {
+        App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure)
+    })
+    .workers(1)
+    .disable_signals()
+    .listen(listener)?;
+    Ok(server.run())
+>>>>>>> main
 }

@@ -46,6 +46,7 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
     }
 }
 
+<<<<<<< HEAD
 /// Reads the certificates of the listener that `section` configures.
 pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings::Tls) -> Option<Identity> {
     match Identity::load(tls) {
@@ -53,6 +54,15 @@ pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings
         Err(wrong) => {
             collect.mistake(&[section, "tls", wrong.key], wrong.what);
             None
+=======
+/// Checks the names of the admin listener.
+fn hosts(collect: &mut Collector, hosts: &[String]) {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    for host in hosts {
+        let with_port = host.parse::<std::net::Ipv6Addr>().is_err() && host.contains(':');
+        if host.is_empty() || with_port || !host.bytes().all(is_name) {
+            collect.mistake(&["admin", "hosts"], format!("`{host}` must be a name or an address, without a port"));
+>>>>>>> main
         }
     }
 }
@@ -83,6 +93,7 @@ pub fn limits(
     if journal.dir.as_os_str().is_empty() {
         collect.mistake(&["journal", "dir"], "is empty");
     }
+    hosts(collect, &admin.hosts);
     if server.listen.port() != 0 && server.listen == admin.listen {
         let what = format!("{} is the address of both listeners", admin.listen);
         collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);
