@@ -27,17 +27,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-<<<<<<< HEAD
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::header::AUTHORIZATION;
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, web};
-=======
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
->>>>>>> main
+use actix_web::{App, web};
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
@@ -45,14 +37,10 @@ pub use reloads::{Configuration, Reload};
 
 use crate::dispatch::{self, Dispatch};
 use crate::journal::Journal;
-<<<<<<< HEAD
 use crate::listener::{self, Tls};
-use problem::Problem;
-=======
 use crate::telemetry::Refusals;
 pub use guard::{Session, TokenDigest};
 pub use history::{EVERY_MS as SAMPLE_MS, History};
->>>>>>> main
 
 /// What the listener shows.
 pub struct Admin {
@@ -105,22 +93,6 @@ pub struct SourceView {
     pub backends: Vec<String>,
 }
 
-<<<<<<< HEAD
-/// SHA-256 of a bearer token: comparing digests tells nothing of the token, not even its length.
-pub struct TokenDigest([u8; 32]);
-
-impl TokenDigest {
-    /// The digest of `token`.
-    pub fn new(token: &Secret) -> Self {
-        Self(Sha256::digest(token.expose()).into())
-    }
-
-    fn is_of(&self, token: &[u8]) -> bool {
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        digest.ct_eq(&self.0).into()
-    }
-}
-
 /// A few operators and consumers, who may be slow: a long poll and a stream of events are one connection each.
 const OPTIONS: listener::Options = listener::Options {
     workers: 1,
@@ -134,59 +106,14 @@ const OPTIONS: listener::Options = listener::Options {
     tls: None,
 };
 
-=======
->>>>>>> main
 /// Serves `admin` on `listener` until the returned handle is stopped.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
     let data = web::Data::from(admin);
-<<<<<<< HEAD
     let options = listener::Options { tls, ..OPTIONS };
-    listener::serve(
-        options,
-        listener,
-        |_| None,
-        move || {
-            App::new()
-                .app_data(data.clone())
-                .wrap(from_fn(authorize))
-                .route("/livez", web::get().to(health::live))
-                .route("/readyz", web::get().to(health::ready))
-                .route("/metrics", web::get().to(health::metrics))
-                .route("/v1/status", web::get().to(health::status))
-                .route("/v1/sources", web::get().to(health::sources))
-                .route("/v1/events", web::get().to(events::list))
-                .route("/v1/events/stream", web::get().to(stream::stream))
-                .route("/v1/events/{sequence}", web::get().to(events::show))
-                .route("/v1/events/{sequence}/replay", web::post().to(replay::event))
-                .route("/v1/consumers", web::get().to(consumers::list))
-                .route("/v1/consumers/{name}/events", web::get().to(consumers::events))
-                .route("/v1/consumers/{name}", web::put().to(consumers::put))
-                .route("/v1/consumers/{name}", web::delete().to(consumers::delete))
-                .route("/v1/backends", web::get().to(backends::list))
-                .route("/v1/backends/{name}/pause", web::post().to(backends::pause))
-                .route("/v1/backends/{name}/resume", web::post().to(backends::resume))
-                .route("/v1/dead-letters", web::get().to(dead::list))
-                .route("/v1/dead-letters/{id}", web::get().to(dead::show))
-                .route("/v1/dead-letters/{id}", web::delete().to(dead::delete))
-                .route("/v1/dead-letters/{id}/replay", web::post().to(dead::replay))
-                .route("/v1/replays", web::get().to(replay::list))
-                .route("/v1/replays", web::post().to(replay::range))
-                .route("/v1/replays/{id}", web::delete().to(replay::cancel))
-                .default_service(web::to(|| async {
-                    Problem::NotFound("this path does not exist".to_owned()).response()
-                }))
-        },
-    )
-=======
-    let server = HttpServer::new(move || {
-        App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure)
-    })
-    .workers(1)
-    .disable_signals()
-    .listen(listener)?;
-    Ok(server.run())
->>>>>>> main
+    let application =
+        move || App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure);
+    listener::serve(options, listener, |_| None, application)
 }

@@ -25,13 +25,9 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-<<<<<<< HEAD
 use crate::listener;
-use crate::telemetry::Metrics;
-use certificates::Certificates;
-=======
 use crate::telemetry::{Metrics, Refusals};
->>>>>>> main
+use certificates::Certificates;
 use parts::Running;
 use watch::{Contents, Watch};
 

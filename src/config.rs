@@ -73,13 +73,10 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; there is one wherever `listen` is not loopback.
     pub token: Option<Secret>,
-<<<<<<< HEAD
     /// `[admin.tls]`, read.
     pub tls: Option<Identity>,
-=======
     /// Names of the listener beside those of loopback.
     pub hosts: Vec<String>,
->>>>>>> main
 }
 
 impl Config {
@@ -140,13 +137,8 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
-<<<<<<< HEAD
-    let admin = Admin { listen: admin.listen, token, tls: admin_tls };
+    let admin = Admin { listen: admin.listen, token, hosts: admin.hosts, tls: admin_tls };
     Ok(Config { server, tls, admin, journal, dedup, sources, backends, routes, demo })
-=======
-    let admin = Admin { listen: admin.listen, token, hosts: admin.hosts };
-    Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
->>>>>>> main
 }
 
 /// The lowest layer.

@@ -160,13 +160,8 @@ impl Ingress {
         let _in_flight = InFlight::new(&self.in_flight);
         let setup = self.setup.load_full();
         let Some(source) = setup.source(request.path()) else {
-<<<<<<< HEAD
-            return self.unknown_source();
-=======
-            self.unknown.inc();
             self.note_unknown(&request);
-            return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
->>>>>>> main
+            return self.unknown_source();
         };
         match self.receive(&setup, source, &request, payload).await {
             Ok(reply) => {
@@ -179,18 +174,16 @@ impl Ingress {
                 source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
                 respond(source, reply)
             }
-<<<<<<< HEAD
-            Err(refusal) => self.refused(source, refusal),
-=======
             Err(refusal) => {
-                source.figures.count(Outcome::Refused(refusal));
-                tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
                 if !refusal.is_of_signature() {
-                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                    self.note(
+                        source,
+                        refusal,
+                        client(&setup, source, request.peer_addr(), request.headers()).ok().flatten(),
+                    );
                 }
-                refusal.response(source.busy_status, &source.methods())
+                self.refused(source, refusal)
             }
->>>>>>> main
         }
     }
 

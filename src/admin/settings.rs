@@ -13,21 +13,14 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Bearer token that everything but `/livez` and `/readyz` asks for. `None`: open, on loopback only.
     pub token: Option<SecretRef>,
-<<<<<<< HEAD
     /// `[admin.tls]`. `None`: plain HTTP.
     pub tls: Option<listener::settings::Tls>,
-=======
     /// Names, without a port, by which browsers and programs ask beside loopback's; none: any, where it listens elsewhere.
     pub hosts: Vec<String>,
->>>>>>> main
 }
 
 impl Default for Settings {
     fn default() -> Self {
-<<<<<<< HEAD
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, tls: None }
-=======
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, hosts: Vec::new() }
->>>>>>> main
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, hosts: Vec::new(), tls: None }
     }
 }

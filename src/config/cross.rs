@@ -46,7 +46,6 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
     }
 }
 
-<<<<<<< HEAD
 /// Reads the certificates of the listener that `section` configures.
 pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings::Tls) -> Option<Identity> {
     match Identity::load(tls) {
@@ -54,7 +53,10 @@ pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings
         Err(wrong) => {
             collect.mistake(&[section, "tls", wrong.key], wrong.what);
             None
-=======
+        }
+    }
+}
+
 /// Checks the names of the admin listener.
 fn hosts(collect: &mut Collector, hosts: &[String]) {
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
@@ -62,7 +64,6 @@ fn hosts(collect: &mut Collector, hosts: &[String]) {
         let with_port = host.parse::<std::net::Ipv6Addr>().is_err() && host.contains(':');
         if host.is_empty() || with_port || !host.bytes().all(is_name) {
             collect.mistake(&["admin", "hosts"], format!("`{host}` must be a name or an address, without a port"));
->>>>>>> main
         }
     }
 }
