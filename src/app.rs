@@ -84,6 +84,7 @@ impl Bridge {
             (name.clone(), settings.build(&context))
         });
         let dispatch = Dispatch::start(&options, backends.collect()).await;
+        dispatch.keep_aside(&options, config.sets_aside()).await;
         let admin = Arc::new(Admin {
             journal: journal.clone(),
             dispatch,

@@ -103,6 +103,7 @@ impl Reloads {
         let parts = parts::make(&config, &running)?;
         self.hold_backends(&config).await;
         self.admin.journal.widen_dedup(parts::dedup_window(&config));
+        self.admin.dispatch.keep_aside(&self.admin.parts, config.sets_aside()).await;
         // A new source's events must find its routes.
         self.admin.parts.routes.store(parts.routes);
         self.ingress.replace(parts.ingress);
