@@ -186,7 +186,11 @@ impl Ingress {
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
                 if !refusal.is_of_signature() {
-                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                    self.note(
+                        source,
+                        refusal,
+                        client(&setup, source, &request, &Head::new(request.headers())).ok().flatten(),
+                    );
                 }
                 refusal.response(source.busy_status, &source.methods())
             }
