@@ -9,6 +9,7 @@ mod body;
 mod confirmed;
 pub mod guard;
 pub mod limit;
+pub mod networks;
 mod refusal;
 mod refused;
 pub mod schema;
@@ -269,9 +270,9 @@ fn client(setup: &Setup, source: &Source, http: &HttpRequest, head: &Head) -> Re
     let peer = http.peer_addr().map(|address| address.ip());
     let client = peer.map(|peer| guard::client_ip(peer, head, &setup.trusted_proxies));
     match client {
-        Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
+        Some(client) if source.networks.hold(client) => Ok(Some(client)),
         // A Unix socket has no addresses; a list of networks cannot allow it.
-        None if source.allow_ips.is_empty() => Ok(None),
+        None if source.networks.is_any() => Ok(None),
         _ => Err(Refusal::AddressNotAllowed),
     }
 }

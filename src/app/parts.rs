@@ -92,7 +92,7 @@ fn receiver(source: &config::Source, config: &Config, running: &Running) -> anyh
         path: source.path.clone(),
         provider: source.provider.clone(),
         keys: source.keys().with_context(|| format!("source {}", source.name))?,
-        allow_ips: settings.allow_ips.clone(),
+        networks: source.networks.clone(),
         limits: limits(source, running),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),

@@ -12,6 +12,7 @@ use super::section::{Collector, decode};
 use super::{DEMO, Vars};
 use crate::catalogue::{self, CatalogueError, ContractError, Provider};
 use crate::event::{Secret, SecretRef, SourceName};
+use crate::ingress::networks::Networks;
 use crate::ingress::schema::{Schema, Schemas};
 use crate::ingress::settings;
 use crate::verify::{KeyError, Keys, RuleError, Spec};
@@ -32,6 +33,8 @@ pub struct Source {
     pub provider: Provider,
     /// Newest first; empty where the provider takes none, and for the demo source that waits for its secret.
     pub secrets: Vec<Secret>,
+    /// Who may send.
+    pub networks: Arc<Networks>,
     /// What its bodies must be.
     pub schemas: Arc<Schemas>,
     /// All else, as the section has it.
@@ -58,6 +61,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
+    let networks = Arc::new(reading.networks()?);
     let schemas = Arc::new(reading.schemas());
     let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
@@ -73,7 +77,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
         }
     }
     let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
-    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), schemas, settings })
+    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), networks, schemas, settings })
 }
 
 struct Reading<'a, 'b> {
@@ -111,6 +115,19 @@ impl Reading<'_, '_> {
         }
         if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
             self.mistake("public_url", "must be a URL that begins with https:// or http://");
+        }
+    }
+
+    /// Who may send; `None` where that cannot be read.
+    fn networks(&mut self) -> Option<Networks> {
+        match Networks::read(&self.settings.allow_ips) {
+            Ok(networks) => Some(networks),
+            Err(wrong) => {
+                for (n, what) in wrong {
+                    self.collect.mistake(&["sources", self.name, "allow_ips", &n.to_string()], what);
+                }
+                None
+            }
         }
     }
 

@@ -100,9 +100,9 @@ pub struct Source {
     /// Where its events go, whatever the routes say. `None`: by the routes.
     #[serde(default, deserialize_with = "units::optional_list")]
     pub backends: Option<Vec<BackendName>>,
-    /// Networks that may send; empty: any.
-    #[serde(default, deserialize_with = "units::networks")]
-    pub allow_ips: Vec<IpNet>,
+    /// Who may send: networks, names of providers' published ranges, `file:PATH`; empty: anybody.
+    #[serde(default, deserialize_with = "units::list")]
+    pub allow_ips: Vec<String>,
     /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
     pub rate_limit: Option<Rate>,
     /// The same for each address that sends to it; IPv6 by /64.

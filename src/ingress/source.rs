@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use ipnet::IpNet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Refusal;
 use super::limit::Limits;
+use super::networks::Networks;
 use super::schema::Schemas;
 use super::seal::Sealed;
 use super::settings::Ack;
@@ -31,8 +31,8 @@ pub struct Source {
     pub provider: Provider,
     /// What the signature is checked with.
     pub keys: Keys,
-    /// Networks that may send; empty: any.
-    pub allow_ips: Vec<IpNet>,
+    /// Who may send.
+    pub networks: Arc<Networks>,
     /// How often it may send; kept over a reload that does not change it.
     pub limits: Arc<Limits>,
     /// Largest body, bytes.
