@@ -35,6 +35,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -191,7 +192,8 @@ struct Shared {
     dir: PathBuf,
     id: [u8; 16],
     settings: settings::Settings,
-    window: Duration,
+    /// Longest window of any source, seconds.
+    window_s: AtomicU64,
     clock: Clock,
     metrics: Metrics,
     queue: queue::Queue,
@@ -318,6 +320,11 @@ impl Journal {
     /// All cursors by name.
     pub fn cursors(&self) -> BTreeMap<String, Cursor> {
         lock(&self.shared.cursors).all()
+    }
+
+    /// Follows the position up to which the reader of a cursor has decided every event.
+    pub fn follow_cursor(&self, name: &str) -> watch::Receiver<u64> {
+        lock(&self.shared.cursors).follow(name)
     }
 
     /// Moves a cursor, or makes it; resolves once that is written (it survives a kill of the process).

@@ -139,12 +139,55 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
 #[test]
 fn keys_of_other_releases_are_told_apart_from_typing_errors() {
     check("[server.tls]\ncert = \"cert.pem\"", "a.toml: server.tls: not supported by this version");
-    check(&format!("{SOURCE}rate_limit = \"5/s\""), "a.toml: sources.one.rate_limit: not supported by this version");
+}
+
+#[test]
+fn limits_of_a_source_are_read_or_refused_by_their_key() {
     check(
-        &format!("{SOURCE}ack = \"published\""),
-        "a.toml: sources.one.ack: \"published\" is not supported by this version; \"durable\" is",
+        &format!("{SOURCE}rate_limit = \"5/d\""),
+        "a.toml: sources.one.rate_limit: `5/d` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
     );
-    assert!(setup(&format!("{SOURCE}ack = \"durable\"")).load().is_ok());
+    check(
+        &format!("{SOURCE}rate_limit_per_ip = \"0/s\""),
+        "a.toml: sources.one.rate_limit_per_ip: `0/s` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
+    );
+    check(&format!("{SOURCE}ack = \"queued\""), "a.toml: sources.one.ack: is \"durable\" or \"published\"");
+    let all = "rate_limit = \"500/s\"\nrate_limit_per_ip = \"60/m\"\nack = \"published\"";
+    assert!(setup(&format!("{SOURCE}{all}")).load().is_ok());
+}
+
+#[test]
+fn schemas_are_compiled_when_they_are_loaded_and_their_mistakes_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).display().to_string()
+    };
+    let (good, bad) = (file("good.json", "{\"type\":\"object\"}"), file("bad.json", "{\"type\":\"objct\"}"));
+    check(
+        &format!("{SOURCE}on_invalid = \"reject\""),
+        "a.toml: sources.one.on_invalid: stands only beside `schema` or `schemas`",
+    );
+    check(
+        &format!("{SOURCE}schema = \"{good}\"\non_invalid = \"drop\""),
+        "a.toml: sources.one.on_invalid: is \"dead_letter\" or \"reject\"",
+    );
+    let gone = dir.path().join("gone.json").display().to_string();
+    check(
+        &format!("{SOURCE}schema = \"{gone}\""),
+        &format!("a.toml: sources.one.schema: cannot read {gone}: No such file or directory (os error 2)"),
+    );
+    let errors = setup(&format!("{SOURCE}schemas = {{ \"one.A*\" = \"{bad}\" }}")).load().unwrap_err().to_string();
+    assert!(errors.contains("a.toml: sources.one.schemas.one.A*: "), "{errors}");
+    assert!(errors.contains("bad.json") && errors.contains("objct"), "{errors}");
+    let config =
+        setup(&format!("{SOURCE}schema = \"{good}\"\nschemas = {{ \"one.A*\" = \"{good}\" }}")).load().unwrap();
+    assert!(config.sets_aside() && config.sources[0].schemas.by_type[0].0.as_str() == "one.A*");
+    let reserved = "[backends.schema]\ntype = \"redis\"\nurl = \"redis://127.0.0.1\"\nstream = \"s\"";
+    check(
+        reserved,
+        "a.toml: backends.schema: is the holder of dead letters that do not meet their schema: choose another name",
+    );
 }
 
 #[test]
@@ -327,8 +370,9 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
         let key = line.split(" = ").next().unwrap_or_default();
         line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    // In place of secrets, which the example has.
-    let instead = |line: &str| line.starts_with("public_keys");
+    // In place of secrets, which the example has; and what needs a file.
+    let without = ["public_keys", "schema", "on_invalid"];
+    let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
     let option = |line: &&str| is_option(line) && !instead(line);
     let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);
     let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();

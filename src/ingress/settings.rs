@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::limit::Rate;
+use super::schema::OnInvalid;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, SecretRef, units};
@@ -25,7 +27,7 @@ pub struct Server {
     /// Longest time to receive headers and body.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
-    /// Longest wait for the journal.
+    /// Longest wait for the journal, and with `ack = "published"` for the backends as well.
     #[serde(deserialize_with = "units::duration")]
     pub ack_timeout: Duration,
     /// Most connections open at once, over all workers.
@@ -60,6 +62,8 @@ pub enum Ack {
     /// Once the event is on disk.
     #[default]
     Durable,
+    /// Once, besides, every backend that it goes to has confirmed it or keeps it as a dead letter.
+    Published,
 }
 
 impl TryFrom<String> for Ack {
@@ -68,8 +72,8 @@ impl TryFrom<String> for Ack {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.as_str() {
             "durable" => Ok(Self::Durable),
-            "published" => Err("\"published\" is not supported by this version; \"durable\" is"),
-            _ => Err("is \"durable\" or nothing"),
+            "published" => Ok(Self::Published),
+            _ => Err("is \"durable\" or \"published\""),
         }
     }
 }
@@ -99,6 +103,10 @@ pub struct Source {
     /// Networks that may send; empty: any.
     #[serde(default, deserialize_with = "units::networks")]
     pub allow_ips: Vec<IpNet>,
+    /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
+    pub rate_limit: Option<Rate>,
+    /// The same for each address that sends to it; IPv6 by /64.
+    pub rate_limit_per_ip: Option<Rate>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
     pub max_body: Option<u64>,
@@ -114,6 +122,13 @@ pub struct Source {
     pub busy_status: Option<u16>,
     /// `body:/json/pointer`, `header:name` or another place of the request: key of ordering and of FIFO groups.
     pub partition_key: Option<String>,
+    /// JSON Schema that every body must meet: `FILE`, or `FILE#/pointer` for a part of it.
+    pub schema: Option<String>,
+    /// Further schemas by pattern of the CloudEvents type; every one that fits must be met.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, String>,
+    /// What becomes of an event that does not meet them. `None`: a dead letter.
+    pub on_invalid: Option<OnInvalid>,
     /// When the answer is given.
     #[serde(default)]
     pub ack: Ack,
