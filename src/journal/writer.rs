@@ -230,6 +230,8 @@ impl Writer {
                 (path, file, shared.settings.segment_bytes)
             }
         };
+        // A segment without events keeps its name: the next one begins a position later.
+        self.next = self.next.max(self.active.segment.first + 1);
         let now_ms = (shared.clock)();
         let old = &self.active;
         let header = Header {
@@ -244,8 +246,11 @@ impl Writer {
         };
         let path = dir.join(segment::file_name(self.next));
         let offset = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint())?;
-        shared.disk.rename(&spare, &path)?;
-        shared.disk.sync_dir(&dir)?;
+        if let Err(error) = shared.disk.rename(&spare, &path).and_then(|()| shared.disk.sync_dir(&dir)) {
+            // The new header may be on disk: it says where the old segment ends.
+            self.active.broken = true;
+            return Err(error.into());
+        }
         let segment = Arc::new(Segment::new(path, header, offset, self.next - 1, capacity.max(offset)));
         old.segment.seal(now_ms);
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());

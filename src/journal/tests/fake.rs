@@ -35,7 +35,6 @@ struct State {
     made: u64,
     /// As a process sees them; `None`: a directory.
     names: BTreeMap<PathBuf, Option<u64>>,
-    /// As they are after a power cut.
     durable: BTreeMap<PathBuf, Option<u64>>,
     /// Changes of names that are not durable, in order.
     changes: Vec<Vec<(PathBuf, Option<Option<u64>>)>>,
@@ -48,7 +47,6 @@ struct State {
 
 #[derive(Default)]
 struct Node {
-    /// As a process sees it.
     bytes: Vec<u8>,
     durable: Vec<u8>,
     /// Sectors that were written since they were synced: what they held each time.
@@ -66,15 +64,12 @@ fn sector(bytes: &[u8], at: usize) -> Vec<u8> {
 
 impl Node {
     fn write(&mut self, bytes: &[u8], offset: usize) {
-        if bytes.is_empty() {
-            return;
-        }
         let end = offset + bytes.len();
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
         }
         self.bytes[offset..end].copy_from_slice(bytes);
-        for at in offset / SECTOR..=(end - 1) / SECTOR {
+        for at in offset / SECTOR..end.div_ceil(SECTOR) {
             let now = sector(&self.bytes, at);
             let was = self.dirty.get(&at).and_then(|old| old.last().cloned());
             let was = was.unwrap_or_else(|| sector(&self.durable, at));

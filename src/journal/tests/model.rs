@@ -382,6 +382,36 @@ fn run(steps: u32) {
     assert!(done.get() >= steps as usize, "{} steps", done.get());
 }
 
+/// A big duplicate made the writer go on from a segment without events to one of the same name: the keys of the events
+/// that came into it were taken for written down.
+#[test]
+fn a_segment_without_events_is_not_replaced_by_one_of_its_name() {
+    let big = || Op::Append(vec![(0, 60_000)], true);
+    history(
+        0,
+        vec![
+            big(),
+            big(),
+            Op::Append(vec![(1, 60_000)], true),
+            Op::Tend,
+            big(),
+            Op::Kill,
+            Op::Append(vec![(1, 0)], true),
+        ],
+    )
+    .unwrap();
+}
+
+/// The directory's sync failed after a new segment had its name: a later event went into the old one, behind the end that
+/// the new header tells.
+#[test]
+fn nothing_is_written_behind_the_end_that_a_new_header_tells() {
+    let full = Fault { after: 8, times: 1, syncs_only: false, full: true };
+    let small = Op::Append(vec![(5, 0), (26, 0)], true);
+    let big = Op::Append(vec![(0, 60_000)], false);
+    history(0, vec![small, big, Op::Fail(full), Op::Tend, Op::Append(vec![(0, 0)], false), Op::Stop]).unwrap();
+}
+
 #[test]
 fn the_journal_keeps_its_promises_on_a_disk_that_fails() {
     run(12_000);
