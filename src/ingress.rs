@@ -224,7 +224,7 @@ impl Ingress {
         let deadline = tokio::time::Instant::now() + setup.ack_timeout;
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
         let appended = appended.map_err(|_| Refusal::JournalSlow)??;
-        if self.conflicts.enter(source, &sealed) {
+        if self.conflicts.enter(source, &sealed, appended) {
             source.figures.id_conflicts.inc();
         }
         let event = &sealed.envelope;
