@@ -154,13 +154,17 @@ fn retire(shared: &Shared, crowded: bool) {
     let now_ms = (shared.clock)();
     let slowest = lock(&shared.cursors).slowest().unwrap_or(u64::MAX);
     let retention_ms = u64::try_from(shared.settings.retention.as_millis()).unwrap_or(u64::MAX);
-    let unwritten: Vec<u64> = lock(&shared.keeper.papers).unwritten.iter().map(|(first, _)| *first).collect();
+    let unwritten: Vec<u64> = {
+        let papers = lock(&shared.keeper.papers);
+        papers.unwritten.iter().chain(&papers.sealed).map(|(first, _)| *first).collect()
+    };
     let mut needed = usize::from(crowded);
     let free = |segment: &Segment, needed: usize| {
         let Some(sealed_ms) = segment.sealed_ms() else { return false };
         let kept_ms = now_ms.saturating_sub(sealed_ms);
-        let due = kept_ms > retention_ms && !unwritten.contains(&segment.first);
-        segment.last() <= slowest && (due || needed > 0)
+        // Ids are remembered for longer than their segment is kept: they are written down first.
+        let forgotten = unwritten.contains(&segment.first);
+        segment.last() <= slowest && !forgotten && (kept_ms > retention_ms || needed > 0)
     };
     let mut gone = Vec::new();
     {

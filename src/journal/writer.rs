@@ -252,14 +252,15 @@ impl Writer {
             return Err(error.into());
         }
         let segment = Arc::new(Segment::new(path, header, offset, self.next - 1, capacity.max(offset)));
-        old.segment.seal(now_ms);
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
         let old = std::mem::replace(
             &mut self.active,
             Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false },
         );
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
+        // Only then may it be removed.
         shared.keeper.sealed(old.segment.first, old.keys);
+        old.segment.seal(now_ms);
         Ok(())
     }
 
