@@ -1,6 +1,7 @@
 //! Housekeeping off the path of an acknowledgement: the next segment made ahead of need, keys of sealed
 //! segments written down, segments that nobody needs removed.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -174,12 +175,20 @@ fn retire(shared: &Shared, crowded: bool) {
             gone.push(segments.remove(0));
         }
     }
-    for segment in &gone {
-        match shared.disk.remove(&segment.path) {
-            Ok(()) => tracing::debug!("segment {} removed", segment.path.display()),
-            Err(error) => tracing::error!("cannot remove segment {}: {error}", segment.path.display()),
+    let kept = gone.iter().position(|segment| match shared.disk.remove(&segment.path) {
+        Ok(()) => {
+            tracing::debug!("segment {} removed", segment.path.display());
+            false
         }
-    }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::error!("cannot remove segment {}: {error}", segment.path.display());
+            true
+        }
+    });
+    // Oldest first, without a gap: it is tried again in the next round.
+    let kept = gone.split_off(kept.unwrap_or(gone.len()));
+    shared.segments.write().unwrap_or_else(PoisonError::into_inner).splice(0..0, kept);
     if !gone.is_empty() {
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
         expire_sidecars(shared, now_ms);
