@@ -11,6 +11,7 @@ mod conflicts;
 pub mod guard;
 pub mod limit;
 mod refusal;
+mod refused;
 pub mod schema;
 mod seal;
 mod server;
@@ -41,7 +42,7 @@ use settings::Ack;
 
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusals};
 use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
@@ -61,6 +62,7 @@ pub struct Ingress {
     unknown: Counter,
     unrouted: Counter,
     conflicts: conflicts::Conflicts,
+    refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
     in_flight: AtomicUsize,
@@ -104,9 +106,10 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress that begins with `setup`.
-    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics) -> Self {
+    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics, refusals: Refusals) -> Self {
         // No source can have this name: names begin with a letter or a digit.
-        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
+        let unknown =
+            vec![("source", refused::UNKNOWN.to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             setup: ArcSwap::from_pointee(setup),
             tail: journal.tail(),
@@ -114,6 +117,7 @@ impl Ingress {
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
             conflicts: conflicts::Conflicts::default(),
+            refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
@@ -159,6 +163,7 @@ impl Ingress {
         let setup = self.setup.load_full();
         let Some(source) = setup.source(request.path()) else {
             self.unknown.inc();
+            self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
         match self.receive(&setup, source, &request, payload).await {
@@ -175,6 +180,9 @@ impl Ingress {
             Err(refusal) => {
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
+                if !refusal.is_of_signature() {
+                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                }
                 refusal.response(source.busy_status, &source.methods())
             }
         }
@@ -209,7 +217,8 @@ impl Ingress {
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
-        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)?;
+        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
+            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         if let Some(reply) = source.provider.handshake(&request, true) {
             return Ok(Reply::Handshake(reply));
         }

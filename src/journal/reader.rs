@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use super::format::{DATA_START, Frame, Kind};
 use super::ring;
 use super::scan::{Scan, Step};
-use super::segment::Segment;
+use super::segment::{MARK, Segment};
 use super::{Shared, lock};
 use crate::event::{Envelope, Stored};
 
@@ -31,6 +31,8 @@ struct Place {
     scan: Scan,
     /// Sequence of the last event before the end of the scan.
     last: u64,
+    /// Where the segment was last marked.
+    marked: u64,
 }
 
 /// How much one read may return.
@@ -111,10 +113,14 @@ impl Reader {
         let mut room = Room { events, bytes, any: false };
         let mut out = Vec::new();
         while self.arrive()? {
-            let Some(Place { segment, scan, last }) = &mut self.place else { break };
+            let Some(Place { segment, scan, last, marked }) = &mut self.place else { break };
             let before = scan.offset();
             match scan.next()? {
                 Some(Step::Frame(frame, attributes, body)) => {
+                    if scan.offset() >= *marked + MARK {
+                        *marked = scan.offset();
+                        segment.mark(frame.sequence, *marked);
+                    }
                     let Some(stored) = wanted(self.after, &frame, attributes, body) else { continue };
                     if room.full(&stored) {
                         scan.seek(before);
@@ -161,8 +167,9 @@ impl Reader {
             };
             self.after = self.after.max(segment.first - 1);
             let last = segment.last();
-            let scan = Scan::new(file, segment.header.epoch, DATA_START, segment.end());
-            self.place = Some(Place { segment, scan, last });
+            let start = segment.near(self.after).unwrap_or(DATA_START);
+            let scan = Scan::new(file, segment.header.epoch, start, segment.end());
+            self.place = Some(Place { segment, scan, last, marked: start });
             return Ok(true);
         }
     }
