@@ -7,6 +7,7 @@
 
 mod body;
 mod confirmed;
+mod conflicts;
 pub mod guard;
 pub mod limit;
 pub mod networks;
@@ -61,6 +62,7 @@ pub struct Ingress {
     tail: watch::Receiver<u64>,
     unknown: Counter,
     unrouted: Counter,
+    conflicts: conflicts::Conflicts,
     refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
@@ -123,6 +125,7 @@ impl Ingress {
             journal,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
+            conflicts: conflicts::Conflicts::default(),
             refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -241,9 +244,13 @@ impl Ingress {
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
         let deadline = tokio::time::Instant::now() + setup.ack_timeout;
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        let appended = appended.map_err(|_| Refusal::JournalSlow)??;
+        if self.conflicts.enter(source, &sealed, appended) {
+            source.figures.id_conflicts.inc();
+        }
         let event = &sealed.envelope;
         let id = event.id.to_string();
-        let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
+        let (reply, sequence) = match appended {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();

@@ -96,7 +96,7 @@ pub async fn put(path: web::Path<String>, body: web::Bytes, admin: web::Data<Adm
         return Err(Problem::Invalid(format!("`sequence` is {decided}, but the last event is {tail}")));
     }
     let saved = admin.journal.sync_cursor(&name, Cursor { decided, published: decided });
-    saved.await.map_err(|_| Problem::Failed("the journal is closed".to_owned()))?;
+    saved.await.map_err(|_| Problem::Failed("the journal cannot write it".to_owned()))?;
     Ok(HttpResponse::Ok().json(Consumer::new(&path, decided)))
 }
 
@@ -109,6 +109,6 @@ pub async fn delete(path: web::Path<String>, admin: web::Data<Admin>) -> Result<
         return Err(Problem::NotFound(format!("there is no consumer `{path}`")));
     }
     let dropped = admin.journal.drop_cursor(&name);
-    dropped.await.map_err(|_| Problem::Failed("the journal is closed".to_owned()))?;
+    dropped.await.map_err(|_| Problem::Failed("the journal cannot write it".to_owned()))?;
     Ok(HttpResponse::NoContent().finish())
 }

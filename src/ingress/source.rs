@@ -80,6 +80,8 @@ pub struct Figures {
     pub events: Counter,
     /// Those of them that are kept aside.
     pub set_aside: Counter,
+    /// Ids that came again with another body.
+    pub id_conflicts: Counter,
 }
 
 impl Figures {
@@ -98,6 +100,7 @@ impl Figures {
             ack_seconds: metrics.ack_seconds.get_or_create(&labels).clone(),
             events: metrics.events.get_or_create(&labels).clone(),
             set_aside: metrics.set_aside.get_or_create(&labels).clone(),
+            id_conflicts: metrics.id_conflicts.get_or_create(&labels).clone(),
         }
     }
 
