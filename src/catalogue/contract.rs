@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ContractError;
 use super::value::Value;
-use crate::event::units;
+use crate::event::{Options, units};
 use crate::verify::Spec;
 
 /// Everything that a receiver must know of a sender.
@@ -160,7 +160,7 @@ pub struct Example {
     pub secret: String,
     /// What the source sets in `options`.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Whether the request bears no proof, as some challenges do not.
     #[serde(default)]
     pub unsigned: bool,

@@ -9,7 +9,7 @@ use super::read::{Compiler, Place, Reader};
 use super::value::Value;
 use super::{ContractError, Provider};
 use crate::event::json::Pointers;
-use crate::event::{Request, Secret};
+use crate::event::{Options, Request, Secret};
 use crate::verify::{self, Encoding, Hash, Rule};
 
 /// The answer to a challenge.
@@ -30,7 +30,7 @@ pub struct Reply {
 pub(super) struct Own {
     /// Newest first.
     pub(super) secrets: Vec<Secret>,
-    pub(super) options: BTreeMap<String, String>,
+    pub(super) options: Options,
 }
 
 /// A compiled [`HandshakeSpec`].
@@ -127,7 +127,8 @@ impl Handshake {
             (Some(_), Wanted::Any) => true,
             (Some(found), Wanted::Text(text)) => found == text.as_str(),
             (Some(found), Wanted::Option(name)) => {
-                own.options.get(name).is_some_and(|set| bool::from(set.as_bytes().ct_eq(found.as_bytes())))
+                let same = |set: &String| bool::from(set.as_bytes().ct_eq(found.as_bytes()));
+                own.options.texts(name).iter().fold(false, |any, set| any | same(set))
             }
             (None, _) => false,
         };
@@ -143,7 +144,7 @@ impl Handshake {
                         continue;
                     }
                     Part::Insert(place) => reader.read(place)?.into_owned(),
-                    Part::Option(name) => own.options.get(name)?.clone(),
+                    Part::Option(name) => own.options.text(name)?.to_owned(),
                     Part::Mac(hash, encoding, place) => {
                         let text = reader.read(place)?;
                         if !is_token(&text) {

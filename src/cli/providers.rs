@@ -143,6 +143,8 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
         Spec::Jwt(spec) => {
             spec.body_hash.as_ref().map(|hash| format!("the claim {} holds the body's SHA-256", hash.claim))
         }
+        Spec::Sns(_) => Some("the members of the message that Amazon names".to_owned()),
+        Spec::TrueLayer(_) => Some("method, path, the headers that the signature lists, body".to_owned()),
         Spec::Token(_) | Spec::Basic {} | Spec::None {} => None,
     };
     if let Some(message) = signed {
@@ -213,6 +215,8 @@ fn proof(provider: &Provider) -> String {
             let names: Vec<String> = spec.algorithms.iter().map(|name| format!("{name:?}")).collect();
             format!("JSON Web Token ({}) in {}", names.join(", "), place(&spec.token))
         }
+        Spec::Sns(_) => "RSA, base64, in the body at /Signature".to_owned(),
+        Spec::TrueLayer(_) => "detached JSON Web Signature (ES512) in the header tl-signature".to_owned(),
         Spec::Token(spec) => {
             format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
         }

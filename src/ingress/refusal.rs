@@ -30,6 +30,8 @@ pub enum Refusal {
     SignatureMismatch,
     /// Signed too long ago, or in the future.
     TimestampOutOfTolerance,
+    /// The sender's public key could not be fetched.
+    KeyUnavailable,
     /// The journal has no room.
     JournalFull,
     /// The journal takes nothing after failed writes.
@@ -64,6 +66,7 @@ impl Refusal {
         Self::SignatureMissing,
         Self::SignatureMismatch,
         Self::TimestampOutOfTolerance,
+        Self::KeyUnavailable,
         Self::JournalFull,
         Self::JournalClosed,
         Self::JournalSlow,
@@ -100,6 +103,7 @@ impl Refusal {
             Self::TimestampOutOfTolerance => {
                 plain(StatusCode::UNAUTHORIZED, "timestamp_out_of_tolerance", "The signed time is too far from now")
             }
+            Self::KeyUnavailable => later(5, "key_unavailable", "The sender's public key cannot be fetched"),
             Self::JournalFull => later(10, "journal_full", "There is no room for more events"),
             Self::JournalClosed => later(10, "journal_closed", "Events cannot be written to disk"),
             Self::JournalSlow => later(2, "journal_slow", "Events are not written to disk in time"),
@@ -144,6 +148,7 @@ impl From<verify::Refusal> for Refusal {
             verify::Refusal::Missing => Self::SignatureMissing,
             verify::Refusal::Mismatch => Self::SignatureMismatch,
             verify::Refusal::Stale { .. } => Self::TimestampOutOfTolerance,
+            verify::Refusal::KeyAbsent => Self::KeyUnavailable,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `[server]` and `[sources.<name>]`: the public listener and who may send to it.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
-use crate::event::{BackendName, SecretRef, units};
+use crate::event::{BackendName, Options, SecretRef, units};
 use crate::verify;
 
 /// `[server]`: the public ingress.
@@ -90,7 +89,7 @@ pub struct Source {
     pub public_keys: Vec<SecretRef>,
     /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
