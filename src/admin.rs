@@ -22,6 +22,7 @@ use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpServer, web};
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
@@ -39,14 +40,20 @@ pub struct Admin {
     pub dispatch: Dispatch,
     /// What the lanes were started with.
     pub parts: dispatch::Options,
-    /// The sources, as `GET /v1/sources` lists them.
-    pub sources: Vec<SourceView>,
-    /// Digest of the bearer token.
-    pub token: Option<TokenDigest>,
+    /// What a reload replaces.
+    pub setup: ArcSwap<Setup>,
     /// Cancelled when the process begins to stop.
     pub stopping: CancellationToken,
     /// When the process started, Unix time, milliseconds.
     pub started_ms: u64,
+}
+
+/// What the listener knows of the configuration in force.
+pub struct Setup {
+    /// The sources, as `GET /v1/sources` lists them.
+    pub sources: Vec<SourceView>,
+    /// Digest of the bearer token.
+    pub token: Option<TokenDigest>,
 }
 
 /// One source, without its secrets.
@@ -125,7 +132,8 @@ async fn authorize(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let token = request.app_data::<web::Data<Admin>>().and_then(|admin| admin.token.as_ref());
+    let setup = request.app_data::<web::Data<Admin>>().map(|admin| admin.setup.load_full());
+    let token = setup.as_ref().and_then(|setup| setup.token.as_ref());
     let open = matches!(request.path(), "/livez" | "/readyz");
     let bears = |token: &TokenDigest| {
         let header = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());

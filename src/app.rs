@@ -5,23 +5,25 @@
 //! journal is closed. Nothing acknowledged depends on a stop being orderly.
 
 mod demo;
+mod parts;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::StatusCode;
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin, SourceView, TokenDigest};
+use crate::admin::{self, Admin};
 use crate::backend;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
 use crate::telemetry::Metrics;
+use parts::Running;
 
 pub use demo::secret as demo_secret;
 
@@ -59,30 +61,29 @@ impl Bridge {
         metrics.build_info.get_or_create(&version).set(1);
 
         let journal = open_journal(&config, &metrics).await?;
-        let parts = dispatch::Options {
+        let running: Vec<_> = config.backends.iter().map(|(name, _)| name.clone()).collect();
+        let setup =
+            parts::make(&config, &Running { journal: &journal, backends: &running, metrics: &metrics, ingress: None })?;
+        let options = dispatch::Options {
             dead: DeadLetters::new(&config.journal.dir, &metrics.dead_letters),
             journal: journal.clone(),
-            routes: Arc::new(config.routes.clone()),
+            routes: Arc::new(ArcSwap::new(setup.routes)),
             metrics: metrics.clone(),
         };
         let backends = config.backends.iter().map(|(name, settings)| {
             let context = backend::Context { name: name.clone(), journal: journal.id() };
             (name.clone(), settings.build(&context))
         });
-        let dispatch = Dispatch::start(&parts, backends.collect()).await;
-        let sources: Vec<_> = config.sources.iter().map(|source| view_source(source, &config)).collect();
+        let dispatch = Dispatch::start(&options, backends.collect()).await;
         let admin = Arc::new(Admin {
             journal: journal.clone(),
             dispatch,
-            parts,
-            sources,
-            token: config.admin.token.as_ref().map(TokenDigest::new),
+            parts: options,
+            setup: ArcSwap::from_pointee(setup.admin),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
-        let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics));
-        let sources = sources.collect::<anyhow::Result<_>>()?;
-        let ingress = Arc::new(Ingress::new(&config.server, sources, journal, &config.routes, &metrics));
+        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
             let server = server.context("cannot serve")?;
@@ -146,36 +147,4 @@ async fn open_journal(config: &Config, metrics: &Metrics) -> anyhow::Result<Jour
     };
     let opened = tokio::task::spawn_blocking(move || Journal::open(options)).await;
     Ok(opened.context("opening the journal panicked")??)
-}
-
-fn view_source(source: &config::Source, config: &Config) -> SourceView {
-    let reachable = config.routes.reachable(source.name.as_str(), &source.provider.id);
-    SourceView {
-        name: source.name.to_string(),
-        path: source.path.clone(),
-        provider: source.settings.provider.clone(),
-        verification: source.provider.rule.method().to_owned(),
-        backends: reachable.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> anyhow::Result<ingress::Source> {
-    let settings = &source.settings;
-    let contract = &source.provider.contract;
-    // The loader has checked the ranges.
-    let status = |status: u16, otherwise| StatusCode::from_u16(status).unwrap_or(otherwise);
-    Ok(ingress::Source {
-        name: source.name.clone(),
-        path: source.path.clone(),
-        provider: source.provider.clone(),
-        keys: source.keys().with_context(|| format!("source {}", source.name))?,
-        allow_ips: settings.allow_ips.clone(),
-        max_body: settings.max_body.unwrap_or(config.server.max_body),
-        dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
-        success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
-        busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),
-        public_url: settings.public_url.clone(),
-        headers: settings.headers.clone(),
-        figures: ingress::Figures::new(metrics, source.name.as_str()),
-    })
 }

@@ -17,6 +17,7 @@ pub mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -39,8 +40,8 @@ const RESTART: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Where events come from.
     pub journal: Journal,
-    /// Which events go where.
-    pub routes: Arc<Routes>,
+    /// Which events go where; replaced by a reload, for every event read from then on.
+    pub routes: Arc<ArcSwap<Routes>>,
     /// Where events go that a backend can never take.
     pub dead: DeadLetters,
     /// Figures.

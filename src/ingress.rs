@@ -6,28 +6,36 @@
 //! Knows nothing of backends: no broker can slow or fail an answer.
 
 mod body;
+mod confirmed;
 pub mod guard;
+pub mod limit;
 mod refusal;
 mod seal;
 mod server;
 pub mod settings;
+mod setup;
 mod source;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
+use tokio::sync::watch;
 
+pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::{bind, serve};
+pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
-use crate::event::route::Routes;
+use settings::Ack;
+
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::Metrics;
@@ -40,14 +48,11 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// All sources, and what they share.
 pub struct Ingress {
-    /// By path.
-    sources: HashMap<String, Source>,
+    setup: ArcSwap<Setup>,
     journal: Journal,
-    trusted_proxies: Vec<ipnet::IpNet>,
-    body_timeout: Duration,
-    ack_timeout: Duration,
+    /// Position of the last accepted event.
+    tail: watch::Receiver<u64>,
     unknown: Counter,
-    routes: Routes,
     unrouted: Counter,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
@@ -91,28 +96,29 @@ impl Headers for Head<'_> {
 }
 
 impl Ingress {
-    /// An ingress for `sources`, whose paths differ.
-    pub fn new(
-        server: &settings::Server,
-        sources: Vec<Source>,
-        journal: Journal,
-        routes: &Routes,
-        metrics: &Metrics,
-    ) -> Self {
+    /// An ingress that begins with `setup`.
+    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics) -> Self {
         // No source can have this name: names begin with a letter or a digit.
         let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
-            sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
+            setup: ArcSwap::from_pointee(setup),
+            tail: journal.tail(),
             journal,
-            trusted_proxies: server.trusted_proxies.clone(),
-            body_timeout: server.body_timeout,
-            ack_timeout: server.ack_timeout,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
-            routes: routes.clone(),
             unrouted: metrics.unrouted.clone(),
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes requests by `setup` from now on; those that have begun end as they began.
+    pub fn replace(&self, setup: Setup) {
+        self.setup.store(Arc::new(setup));
+    }
+
+    /// What it takes requests by.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
     }
 
     /// Refuses all requests from now on.
@@ -142,11 +148,12 @@ impl Ingress {
     async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
-        let Some(source) = self.sources.get(request.path()) else {
+        let setup = self.setup.load_full();
+        let Some(source) = setup.source(request.path()) else {
             self.unknown.inc();
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
-        match self.receive(source, &request, payload).await {
+        match self.receive(&setup, source, &request, payload).await {
             Ok(reply) => {
                 let outcome = match &reply {
                     Reply::Accepted(_) => Outcome::Accepted,
@@ -166,14 +173,21 @@ impl Ingress {
     }
 
     /// The life of a request; returns once its event is on disk.
-    async fn receive(&self, source: &Source, http: &HttpRequest, payload: web::Payload) -> Result<Reply, Refusal> {
+    async fn receive(
+        &self,
+        setup: &Setup,
+        source: &Source,
+        http: &HttpRequest,
+        payload: web::Payload,
+    ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let client = self.client(source, http)?;
+        let client = client(setup, source, http)?;
+        source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let wire = body::read(payload, declared, source.max_body, self.body_timeout).await?;
+        let wire = body::read(payload, declared, source.max_body, setup.body_timeout).await?;
         let head = Head(http.headers());
         let request = Request {
             method: http.method().as_str(),
@@ -198,32 +212,39 @@ impl Ingress {
         sealed.envelope.http_headers = seal::kept_headers(source, all);
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let appended = tokio::time::timeout(self.ack_timeout, self.journal.append(record)).await;
-        let id = sealed.envelope.id.to_string();
-        match appended.map_err(|_| Refusal::JournalSlow)?? {
+        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        let event = &sealed.envelope;
+        let id = event.id.to_string();
+        let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                let event = &sealed.envelope;
-                if self.routes.match_none(&event.source, &event.provider, &event.kind) {
+                if setup.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
-                Ok(Reply::Accepted(id))
+                (Reply::Accepted(id), sequence)
             }
-            Appended::Duplicate => Ok(Reply::Duplicate(id)),
+            // Its first copy stands at or before the end of the journal.
+            Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
+        };
+        if source.ack == Ack::Published {
+            let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
+            published.map_err(|_| Refusal::PublishSlow)?;
         }
+        Ok(reply)
     }
+}
 
-    /// The sender's address, if it may send.
-    fn client(&self, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
-        let peer = http.peer_addr().map(|address| address.ip());
-        let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &self.trusted_proxies));
-        match client {
-            Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
-            // A Unix socket has no addresses; a list of networks cannot allow it.
-            None if source.allow_ips.is_empty() => Ok(None),
-            _ => Err(Refusal::AddressNotAllowed),
-        }
+/// The sender's address, if it may send.
+fn client(setup: &Setup, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
+    let peer = http.peer_addr().map(|address| address.ip());
+    let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &setup.trusted_proxies));
+    match client {
+        Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
+        // A Unix socket has no addresses; a list of networks cannot allow it.
+        None if source.allow_ips.is_empty() => Ok(None),
+        _ => Err(Refusal::AddressNotAllowed),
     }
 }
 

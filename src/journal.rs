@@ -315,6 +315,11 @@ impl Journal {
         lock(&self.shared.cursors).all()
     }
 
+    /// Follows the position up to which the reader of a cursor has decided every event.
+    pub fn follow_cursor(&self, name: &str) -> watch::Receiver<u64> {
+        lock(&self.shared.cursors).follow(name)
+    }
+
     /// Moves a cursor, or makes it; resolves once that is written (it survives a kill of the process).
     pub fn save_cursor(&self, name: &str, cursor: Cursor) -> oneshot::Receiver<()> {
         lock(&self.shared.cursors).set(name, cursor);

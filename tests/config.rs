@@ -139,12 +139,21 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
 #[test]
 fn keys_of_other_releases_are_told_apart_from_typing_errors() {
     check("[server.tls]\ncert = \"cert.pem\"", "a.toml: server.tls: not supported by this version");
-    check(&format!("{SOURCE}rate_limit = \"5/s\""), "a.toml: sources.one.rate_limit: not supported by this version");
+}
+
+#[test]
+fn limits_of_a_source_are_read_or_refused_by_their_key() {
     check(
-        &format!("{SOURCE}ack = \"published\""),
-        "a.toml: sources.one.ack: \"published\" is not supported by this version; \"durable\" is",
+        &format!("{SOURCE}rate_limit = \"5/d\""),
+        "a.toml: sources.one.rate_limit: `5/d` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
     );
-    assert!(setup(&format!("{SOURCE}ack = \"durable\"")).load().is_ok());
+    check(
+        &format!("{SOURCE}rate_limit_per_ip = \"0/s\""),
+        "a.toml: sources.one.rate_limit_per_ip: `0/s` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
+    );
+    check(&format!("{SOURCE}ack = \"queued\""), "a.toml: sources.one.ack: is \"durable\" or \"published\"");
+    let all = "rate_limit = \"500/s\"\nrate_limit_per_ip = \"60/m\"\nack = \"published\"";
+    assert!(setup(&format!("{SOURCE}{all}")).load().is_ok());
 }
 
 #[test]

@@ -59,12 +59,12 @@ pub async fn status(admin: web::Data<Admin>) -> HttpResponse {
             "first": format!("{:020}", admin.journal.before_oldest() + 1),
             "last": format!("{tail:020}"),
         },
-        "sources": admin.sources,
+        "sources": admin.setup.load().sources,
         "backends": lanes,
     }))
 }
 
 /// All sources, without their secrets.
 pub async fn sources(admin: web::Data<Admin>) -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "sources": admin.sources }))
+    HttpResponse::Ok().json(json!({ "sources": admin.setup.load().sources }))
 }

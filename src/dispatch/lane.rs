@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -30,7 +31,7 @@ pub struct Lane {
     limits: Limits,
     journal: Journal,
     reader: Option<Reader>,
-    routes: Arc<Routes>,
+    routes: Arc<ArcSwap<Routes>>,
     dead: DeadLetters,
     again: Again,
     cursor: Cursor,
@@ -244,7 +245,7 @@ impl Lane {
         match batch {
             Ok(batch) => {
                 self.upto = reader.position();
-                let (routes, name) = (&self.routes, &self.status.name);
+                let (routes, name) = (self.routes.load(), &self.status.name);
                 self.pending.extend(batch.into_iter().filter(|stored| {
                     let event = &stored.envelope;
                     routes.sends(name, &event.source, &event.provider, &event.kind)

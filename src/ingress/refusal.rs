@@ -16,6 +16,11 @@ pub enum Refusal {
     MethodNotAllowed,
     /// The sender's address is not among the allowed networks.
     AddressNotAllowed,
+    /// More requests than the source, or the sender's address, may send.
+    RateLimited {
+        /// Seconds after which one more fits.
+        retry_after_s: u32,
+    },
     /// Larger than `max_body`, as sent or decoded.
     BodyTooLarge,
     /// Not received within `body_timeout`.
@@ -32,12 +37,16 @@ pub enum Refusal {
     TimestampOutOfTolerance,
     /// The sender's public key could not be fetched.
     KeyUnavailable,
+    /// Authentic, but not as the source's schema has it.
+    SchemaMismatch,
     /// The journal has no room.
     JournalFull,
     /// The journal takes nothing after failed writes.
     JournalClosed,
     /// The journal did not answer within `ack_timeout`.
     JournalSlow,
+    /// On disk, but not confirmed by every backend within `ack_timeout`, as `ack = "published"` asks for.
+    PublishSlow,
     /// The process is about to stop.
     ShuttingDown,
 }
@@ -47,8 +56,10 @@ struct Problem {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
-    /// Seconds after which to try again; makes the status the provider's own.
+    /// Seconds after which to try again.
     retry_after_s: Option<u32>,
+    /// Whether the status is the one that makes this sender try again.
+    busy: bool,
     /// Whether bytes of the request may be left unread.
     close: bool,
 }
@@ -59,6 +70,7 @@ impl Refusal {
         Self::UnknownSource,
         Self::MethodNotAllowed,
         Self::AddressNotAllowed,
+        Self::RateLimited { retry_after_s: 1 },
         Self::BodyTooLarge,
         Self::BodyTimeout,
         Self::BodyBroken,
@@ -67,17 +79,21 @@ impl Refusal {
         Self::SignatureMismatch,
         Self::TimestampOutOfTolerance,
         Self::KeyUnavailable,
+        Self::SchemaMismatch,
         Self::JournalFull,
         Self::JournalClosed,
         Self::JournalSlow,
+        Self::PublishSlow,
         Self::ShuttingDown,
     ];
 
     fn problem(self) -> Problem {
-        let plain = |status, code, title| Problem { status, code, title, retry_after_s: None, close: false };
+        let plain =
+            |status, code, title| Problem { status, code, title, retry_after_s: None, busy: false, close: false };
         let closing = |status, code, title| Problem { close: true, ..plain(status, code, title) };
         let later = |seconds, code, title| Problem {
             retry_after_s: Some(seconds),
+            busy: true,
             ..plain(StatusCode::SERVICE_UNAVAILABLE, code, title)
         };
         match self {
@@ -88,6 +104,10 @@ impl Refusal {
             Self::AddressNotAllowed => {
                 closing(StatusCode::FORBIDDEN, "address_not_allowed", "This address may not send to this source")
             }
+            Self::RateLimited { retry_after_s } => Problem {
+                retry_after_s: Some(retry_after_s),
+                ..closing(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Requests come too often")
+            },
             Self::BodyTooLarge => closing(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
             Self::BodyTimeout => closing(StatusCode::REQUEST_TIMEOUT, "body_timeout", "The request came too slowly"),
             Self::BodyBroken => closing(StatusCode::BAD_REQUEST, "body_broken", "The body is not complete"),
@@ -104,11 +124,20 @@ impl Refusal {
                 plain(StatusCode::UNAUTHORIZED, "timestamp_out_of_tolerance", "The signed time is too far from now")
             }
             Self::KeyUnavailable => later(5, "key_unavailable", "The sender's public key cannot be fetched"),
+            Self::SchemaMismatch => {
+                plain(StatusCode::UNPROCESSABLE_ENTITY, "schema_mismatch", "The content is not as its schema says")
+            }
             Self::JournalFull => later(10, "journal_full", "There is no room for more events"),
             Self::JournalClosed => later(10, "journal_closed", "Events cannot be written to disk"),
             Self::JournalSlow => later(2, "journal_slow", "Events are not written to disk in time"),
+            Self::PublishSlow => later(2, "publish_slow", "The event is kept, and not yet published"),
             Self::ShuttingDown => Problem { close: true, ..later(2, "shutting_down", "The service is stopping") },
         }
+    }
+
+    /// Whether both are of one kind.
+    pub fn is_as(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     /// Its code: the end of the problem's type, and the value of the label `outcome`.
@@ -122,7 +151,7 @@ impl Refusal {
     /// - `methods`: what a 405 allows.
     pub fn response(self, busy: StatusCode, methods: &str) -> HttpResponse {
         let problem = self.problem();
-        let status = if problem.retry_after_s.is_some() { busy } else { problem.status };
+        let status = if problem.busy { busy } else { problem.status };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, "application/problem+json"));
         if let Some(seconds) = problem.retry_after_s {
@@ -173,7 +202,8 @@ mod tests {
             let status = refusal.response(StatusCode::SERVICE_UNAVAILABLE, "POST").status().as_u16();
             assert!((400..=499).contains(&status) || status == 503, "{refusal:?}: {status}");
             assert_ne!(status, 410);
-            assert_eq!(status == 503, refusal.problem().retry_after_s.is_some(), "{refusal:?}");
+            assert_eq!(status == 503, refusal.problem().busy, "{refusal:?}");
+            assert_eq!(status == 503 || status == 429, refusal.problem().retry_after_s.is_some(), "{refusal:?}");
         }
     }
 
@@ -183,5 +213,10 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert!(response.headers().contains_key(RETRY_AFTER));
         assert_eq!(Refusal::SignatureMissing.response(StatusCode::TOO_MANY_REQUESTS, "POST").status(), 401);
+        let limited = Refusal::RateLimited { retry_after_s: 7 }.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
+        assert_eq!(
+            (limited.status().as_u16(), limited.headers().get(RETRY_AFTER).unwrap().as_bytes()),
+            (429, &b"7"[..])
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::limit::Rate;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, Options, SecretRef, units};
@@ -24,7 +25,7 @@ pub struct Server {
     /// Longest time to receive headers and body.
     #[serde(deserialize_with = "units::duration")]
     pub body_timeout: Duration,
-    /// Longest wait for the journal.
+    /// Longest wait for the journal, and with `ack = "published"` for the backends as well.
     #[serde(deserialize_with = "units::duration")]
     pub ack_timeout: Duration,
     /// Most connections open at once, over all workers.
@@ -59,6 +60,8 @@ pub enum Ack {
     /// Once the event is on disk.
     #[default]
     Durable,
+    /// Once, besides, every backend that it goes to has confirmed it or keeps it as a dead letter.
+    Published,
 }
 
 impl TryFrom<String> for Ack {
@@ -67,8 +70,8 @@ impl TryFrom<String> for Ack {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.as_str() {
             "durable" => Ok(Self::Durable),
-            "published" => Err("\"published\" is not supported by this version; \"durable\" is"),
-            _ => Err("is \"durable\" or nothing"),
+            "published" => Ok(Self::Published),
+            _ => Err("is \"durable\" or \"published\""),
         }
     }
 }
@@ -98,6 +101,10 @@ pub struct Source {
     /// Networks that may send; empty: any.
     #[serde(default, deserialize_with = "units::networks")]
     pub allow_ips: Vec<IpNet>,
+    /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
+    pub rate_limit: Option<Rate>,
+    /// The same for each address that sends to it; IPv6 by /64.
+    pub rate_limit_per_ip: Option<Rate>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
     pub max_body: Option<u64>,

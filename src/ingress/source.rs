@@ -1,6 +1,7 @@
 //! One configured sender, ready to receive from.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -9,7 +10,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Refusal;
+use super::limit::Limits;
 use super::seal::Sealed;
+use super::settings::Ack;
 use crate::catalogue::Provider;
 use crate::event::route::Glob;
 use crate::event::{Secret, SourceName};
@@ -29,10 +32,14 @@ pub struct Source {
     pub keys: Keys,
     /// Networks that may send; empty: any.
     pub allow_ips: Vec<IpNet>,
+    /// How often it may send; kept over a reload that does not change it.
+    pub limits: Arc<Limits>,
     /// Largest body, bytes.
     pub max_body: u64,
     /// How long a redelivery is recognised; zero: no dedup.
     pub dedup_window: Duration,
+    /// When it answers.
+    pub ack: Ack,
     /// Status of an accepted event.
     pub success_status: StatusCode,
     /// Status that makes the sender try again later.
@@ -95,7 +102,7 @@ impl Figures {
             Outcome::Duplicate => _ = self.duplicate.inc(),
             Outcome::Handshake => _ = self.handshake.inc(),
             Outcome::Refused(refusal) => {
-                if let Some((_, counter)) = self.refused.iter().find(|(known, _)| *known == refusal) {
+                if let Some((_, counter)) = self.refused.iter().find(|(known, _)| known.is_as(refusal)) {
                     counter.inc();
                 }
             }

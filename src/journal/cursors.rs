@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::watch;
+
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
@@ -17,12 +19,14 @@ pub struct Cursors {
     current: BTreeMap<String, Cursor>,
     /// `None`: removed.
     moved: BTreeMap<String, Option<Cursor>>,
+    /// Those that somebody follows: what they have decided.
+    followed: BTreeMap<String, watch::Sender<u64>>,
 }
 
 impl Cursors {
     /// The cursors found at recovery.
     pub fn new(current: BTreeMap<String, Cursor>) -> Self {
-        Self { current, moved: BTreeMap::new() }
+        Self { current, ..Self::default() }
     }
 
     /// All of them.
@@ -34,6 +38,16 @@ impl Cursors {
     pub fn set(&mut self, name: &str, cursor: Cursor) {
         self.current.insert(name.to_owned(), cursor);
         self.moved.insert(name.to_owned(), Some(cursor));
+        if let Some(followed) = self.followed.get(name) {
+            followed.send_replace(cursor.decided);
+        }
+    }
+
+    /// Follows what one has decided; it may not be there yet.
+    pub fn follow(&mut self, name: &str) -> watch::Receiver<u64> {
+        let decided = self.current.get(name).map_or(0, |cursor| cursor.decided);
+        let followed = self.followed.entry(name.to_owned()).or_insert_with(|| watch::Sender::new(decided));
+        followed.subscribe()
     }
 
     /// Forgets one.
@@ -117,6 +131,16 @@ mod tests {
         assert_eq!(found, cursors.all());
         assert_eq!(cursors.slowest(), Some(1 << 40));
         assert!(cursors.take_moved().is_empty());
+    }
+
+    #[test]
+    fn a_cursor_can_be_followed_before_it_is_made() {
+        let mut cursors = Cursors::default();
+        let followed = cursors.follow("backend:a");
+        assert_eq!(*followed.borrow(), 0);
+        cursors.set("backend:a", Cursor { decided: 7, published: 5 });
+        cursors.set("backend:b", Cursor { decided: 9, published: 9 });
+        assert_eq!((*followed.borrow(), *cursors.follow("backend:a").borrow()), (7, 7));
     }
 
     #[test]

@@ -1,0 +1,119 @@
+"""Limits of a source and the moment of its answer: what comes too often, and what is published before the answer."""
+
+import time
+
+from conftest import sqs_backend
+from harness import sources
+from harness.brokers import redis_backend, stream_texts
+from harness.sources import unique
+from harness.wait import until
+
+
+def with_keys(name, keys):
+    """The configuration of one source with more keys."""
+    return sources.only(name).replace(f"[sources.{name}]\n", f"[sources.{name}]\n{keys}\n")
+
+
+def post(bridge, one, headers=()):
+    return bridge.post(one.path, [*one.headers, *headers], one.body)
+
+
+def limited(reply, between):
+    assert (reply.status, reply.problem) == (429, "rate_limited"), reply
+    assert between[0] <= int(reply.headers["retry-after"]) <= between[1], reply.headers
+
+
+# rate_limit
+
+
+def test_a_source_over_its_rate_is_told_when_to_come_back_and_others_are_not_touched(bridges, senders):
+    bridge = bridges(with_keys("acme", 'rate_limit = "3/m"') + sources.only("code")).start()
+    for _ in range(3):
+        assert post(bridge, senders.make("acme")).status == 200
+    one = senders.make("acme")
+    limited(post(bridge, one), (15, 20))
+    assert post(bridge, senders.make("code")).status == 200
+    assert one.id not in [event["id"] for event in bridge.events()]
+    assert bridge.metric("hookferry_requests_total", source="acme", outcome="rate_limited") == 1
+    # What comes before it in the order of the checks is told all the same; what comes behind it is not.
+    assert bridge.request("PUT", one.path).status == 405
+    limited(bridge.post(one.path, [], b"x" * (2 << 20)), (15, 20))
+
+
+def test_a_rate_that_is_kept_to_is_never_refused_and_fills_up_again(bridges, senders):
+    bridge = bridges(with_keys("acme", 'rate_limit = "5/s"')).start()
+    replies = [post(bridge, senders.make("acme")) for _ in range(30)]
+    refused = [reply for reply in replies if reply.status != 200]
+    assert refused and len(replies) - len(refused) >= 5, replies
+    for reply in refused:
+        limited(reply, (1, 1))
+    time.sleep(int(refused[0].headers["retry-after"]))
+    assert post(bridge, senders.make("acme")).status == 200
+
+
+def test_one_address_over_its_rate_leaves_the_others_theirs(bridges, senders):
+    bridge = bridges(
+        with_keys("acme", 'rate_limit = "6/h"\nrate_limit_per_ip = "2/h"'), server='trusted_proxies = ["127.0.0.0/8"]'
+    ).start()
+
+    def from_address(address):
+        return post(bridge, senders.make("acme"), [("X-Forwarded-For", address)])
+
+    assert [from_address("192.0.2.1").status for _ in range(8)] == [200] * 2 + [429] * 6
+    limited(from_address("::ffff:192.0.2.1"), (1700, 1800))
+    assert [from_address(f"2001:db8::{n}").status for n in range(1, 4)] == [200, 200, 429], "a /64 is one sender"
+    assert [from_address(f"198.51.100.{n}").status for n in range(3)] == [200, 200, 429], "six in all"
+
+
+# ack = "published"
+
+
+def test_an_answer_can_wait_until_every_backend_has_the_event(bridges, senders, own_redis, rabbit, to_rabbit):
+    bridge = bridges(with_keys("acme", 'ack = "published"') + redis_backend(own_redis) + to_rabbit).start()
+    bridge.wait_drained("main", "rabbit")
+    for _ in range(20):
+        one = senders.make("acme")
+        assert post(bridge, one).status == 200
+        assert one.body in stream_texts(own_redis)[-1], "there before the answer"
+        assert post(bridge, one).json()["status"] == "duplicate"
+    for backend in ("main", "rabbit"):
+        assert bridge.metric("hookferry_published_total", backend=backend) == 20
+        assert bridge.metric("hookferry_backlog_events", backend=backend) == 0
+
+
+def test_what_is_not_published_in_time_is_kept_and_acknowledged_once_it_is(bridges, senders, own_redis, proxied):
+    proxy = proxied(own_redis.port)
+    keys = 'ack = "published"'
+    bridge = bridges(
+        with_keys("acme", keys) + sources.only("code") + redis_backend(own_redis, port=proxy.port),
+        server='ack_timeout = "1s"',
+    ).start()
+    assert post(bridge, senders.make("acme")).status == 200
+    proxy.stall()
+    one = senders.make("acme")
+    for _ in range(2):
+        start = time.monotonic()
+        reply = post(bridge, one)
+        assert (reply.status, reply.problem) == (503, "publish_slow"), reply
+        assert int(reply.headers["retry-after"]) >= 1
+        assert 0.9 <= time.monotonic() - start < 3, "bounded by ack_timeout"
+    assert post(bridge, senders.make("code")).status == 200, "other sources do not wait"
+    assert [event["id"] for event in bridge.events()].count(one.id) == 1, "kept, once"
+    bridge.kill()
+    proxy.heal()
+    bridge.start()
+    reply = until(lambda: (reply := post(bridge, one)).status == 200 and reply, what="the redelivery is acknowledged")
+    assert reply.json() == {"status": "duplicate", "id": one.id}
+    assert sum(one.body in text for text in stream_texts(own_redis)) == 1
+
+
+def test_an_event_for_nobody_or_that_its_backend_never_takes_is_not_waited_for(bridges, senders, sqs):
+    small = sqs.queue(unique("q-"), MaximumMessageSize="4096")
+    route = '\n[[routes]]\nmatch = { type = "acme.big.*" }\nto = ["orders"]\n'
+    bridge = bridges(
+        with_keys("acme", 'ack = "published"') + sqs_backend("orders", sqs, small) + route
+    ).start()
+    assert post(bridge, senders.make("acme")).status == 200, "goes nowhere"
+    big = senders.make("acme", b'{"type":"big.one","x":"' + b"y" * 6000 + b'"}')
+    assert post(bridge, big).status == 200, "a dead letter is decided"
+    assert bridge.metric("hookferry_dead_letters", backend="orders") == 1
