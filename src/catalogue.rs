@@ -25,9 +25,11 @@ use std::time::Duration;
 use crate::event::{Options, Secret};
 use crate::verify::{Rule, RuleError, Spec};
 
-pub use contract::{Contract, EventSpec, Example, Expect, HandshakeSpec, ReplySpec, Sample, When};
+pub use contract::{
+    Contract, EventSpec, Example, Expect, HandshakeSpec, RememberSpec, ReplySpec, Sample, VisitSpec, When,
+};
 pub use extract::Extracted;
-pub use handshake::Reply;
+pub use handshake::{Effect, Reply};
 pub use value::{BadValue, Value};
 
 /// Why there is no such provider, or none that can be used.
@@ -150,7 +152,8 @@ impl Provider {
     /// # Errors
     /// An option that this provider does not know.
     pub fn with_own(mut self, secrets: &[Secret], options: Options) -> Result<Self, ContractError> {
-        if let Some(name) = options.iter().map(|(name, _)| name).find(|name| !self.contract.options.contains_key(*name)) {
+        if let Some(name) = options.iter().map(|(name, _)| name).find(|name| !self.contract.options.contains_key(*name))
+        {
             let known: Vec<&str> = self.contract.options.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
             return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));

@@ -42,12 +42,12 @@ use serde::Deserialize;
 
 use crate::event::{Request, Secret};
 
+pub use chain::ChainSpec;
 pub use digest::DigestSpec;
 pub use field::FieldSpec;
 pub use hmac::{Hash, HmacSpec};
 pub use jwt::{HashSpec, JwtAlgorithm, JwtSpec, Values};
 pub use key::SecretForm;
-pub use chain::ChainSpec;
 pub use origin::{OriginSpec, Pattern};
 pub use public::{Algorithm, SignatureSpec};
 pub use rule::{Keys, Rule};

@@ -257,11 +257,19 @@ fn shake(handshake: &HandshakeSpec) -> String {
         conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
     }
     conditions.extend(when.without.iter().map(|place| format!("no {place}")));
+    conditions.extend(when.without_option.iter().map(|name| format!("no options.{name}")));
     let signed = if handshake.signed { "signed" } else { "unsigned" };
     let reply = &handshake.reply;
     let headers: String = reply.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
     let (status, kind, body) = (reply.status, &reply.content_type, &reply.body);
-    format!("{}, {signed}: answered {status} {kind} {body}{headers}", conditions.join(", ")).trim_end().to_owned()
+    let besides = match (&handshake.visit, &handshake.remember, &handshake.capture) {
+        (Some(visit), ..) => format!("; {} is visited", visit.url),
+        (_, Some(remember), _) => format!("; {} is believed as a secret from then on", remember.secret),
+        (_, _, Some(text)) => format!("; {text} is put into a file beside the journal"),
+        _ => String::new(),
+    };
+    let answer = format!("{}, {signed}: answered {status} {kind} {body}{headers}", conditions.join(", "));
+    format!("{}{besides}", answer.trim_end())
 }
 
 /// The least that a configuration needs.
@@ -269,7 +277,9 @@ fn section(provider: &Provider) -> String {
     let name = &provider.id;
     let mut text = format!("[sources.{name}]\nprovider = \"{name}\"\n");
     let env = name.to_uppercase().replace('-', "_");
-    if provider.rule.wants_public_keys() {
+    if provider.rule.supplies_keys() || provider.learns() {
+        // Nothing to configure: the sender publishes or shows it.
+    } else if provider.rule.wants_public_keys() {
         let _ = writeln!(text, "public_keys = [\"file:{name}.pub\"]");
     } else if !matches!(provider.contract.verify, Spec::None {}) {
         let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]");
@@ -279,7 +289,8 @@ fn section(provider: &Provider) -> String {
     }
     if !provider.contract.options.is_empty() {
         let _ = writeln!(text, "[sources.{name}.options]");
-        for option in provider.contract.options.keys() {
+        let pins = ["certificates", "trusted_roots", "hosts", "jwks", "token"];
+        for option in provider.contract.options.keys().filter(|name| !pins.contains(&name.as_str())) {
             let _ = writeln!(text, "{option} = \"env:{env}_{}\"", option.to_uppercase());
         }
     }

@@ -39,7 +39,16 @@ impl Source {
     /// # Errors
     /// Only where [`Source::secrets`] was changed after loading.
     pub fn keys(&self) -> Result<Keys, KeyError> {
-        self.provider.rule.keys(&self.secrets)
+        self.keys_of(&self.secrets)
+    }
+
+    /// `secrets` as keys of the provider's rule; there may be none where a handshake brings them.
+    ///
+    /// # Errors
+    /// A secret that does not decode.
+    pub fn keys_of(&self, secrets: &[Secret]) -> Result<Keys, KeyError> {
+        let rule = &self.provider.rule;
+        if secrets.is_empty() && self.provider.learns() { rule.no_keys() } else { rule.keys(secrets) }
     }
 }
 
@@ -232,12 +241,7 @@ impl Reading<'_, '_> {
         }
     }
 
-    fn own_values(
-        &mut self,
-        provider: Provider,
-        secrets: &[Secret],
-        options: Options,
-    ) -> Option<Provider> {
+    fn own_values(&mut self, provider: Provider, secrets: &[Secret], options: Options) -> Option<Provider> {
         match provider.with_own(secrets, options) {
             Ok(provider) => Some(provider),
             Err(ContractError::Key { key, problem } | ContractError::Verify(RuleError { key, problem })) => {
@@ -257,6 +261,7 @@ impl Reading<'_, '_> {
         }
         match provider.rule.keys(secrets) {
             Ok(_) => {}
+            Err(KeyError::Absent) if provider.learns() => {}
             Err(KeyError::Absent) if public => {
                 self.mistake("public_keys", "missing: the provider signs with a private key");
             }

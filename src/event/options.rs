@@ -63,9 +63,9 @@ impl Options {
     }
 }
 
-impl<const N: usize> From<[(&str, &str); N]> for Options {
-    fn from(texts: [(&str, &str); N]) -> Self {
-        Self(texts.into_iter().map(|(name, text)| (name.to_owned(), Setting::Text(text.to_owned()))).collect())
+impl FromIterator<(String, String)> for Options {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(texts: I) -> Self {
+        Self(texts.into_iter().map(|(name, text)| (name, Setting::Text(text))).collect())
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Refusal {
     SignatureMismatch,
     /// Signed too long ago, or in the future.
     TimestampOutOfTolerance,
-    /// The sender's public key could not be fetched.
+    /// The sender's public key could not be fetched, or its secret not be kept.
     KeyUnavailable,
     /// Authentic, but not as the source's schema has it.
     SchemaMismatch,
@@ -123,7 +123,7 @@ impl Refusal {
             Self::TimestampOutOfTolerance => {
                 plain(StatusCode::UNAUTHORIZED, "timestamp_out_of_tolerance", "The signed time is too far from now")
             }
-            Self::KeyUnavailable => later(5, "key_unavailable", "The sender's public key cannot be fetched"),
+            Self::KeyUnavailable => later(5, "key_unavailable", "The sender's key cannot be fetched or kept now"),
             Self::SchemaMismatch => {
                 plain(StatusCode::UNPROCESSABLE_ENTITY, "schema_mismatch", "The content is not as its schema says")
             }

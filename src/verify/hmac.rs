@@ -147,8 +147,10 @@ impl Each {
     fn new(spec: &HmacSpec, list: &str) -> Result<Self, RuleError> {
         Pointers::new([list]).map_err(|e| RuleError::new("each", e.to_string()))?;
         let first = format!("{list}/0/");
-        let text = spec.signature.body.as_deref().filter(|body| body.starts_with(&first) && spec.signature.form.is_none());
-        let text = text.ok_or_else(|| RuleError::new("each", format!("needs a `signature` in the body, at {first}…")))?;
+        let text =
+            spec.signature.body.as_deref().filter(|body| body.starts_with(&first) && spec.signature.form.is_none());
+        let text =
+            text.ok_or_else(|| RuleError::new("each", format!("needs a `signature` in the body, at {first}…")))?;
         let others = (1..MAX_SIGNATURES).map(|n| {
             let nth = |text: &str| text.replace(&first, &format!("{list}/{n}/"));
             let signature = FieldSpec { body: Some(nth(text)), ..spec.signature.clone() };

@@ -15,9 +15,9 @@ use serde_json::Value as Json;
 use sha2::Digest as _;
 use subtle::ConstantTimeEq as _;
 
+use super::chain::{Chain, ChainSpec};
 use super::field::{Field, FieldSpec};
 use super::hmac::State;
-use super::chain::{Chain, ChainSpec};
 use super::material::PublicKey;
 use super::origin::{ByUrl, Origin, OriginSpec, Wanted};
 use super::public;
@@ -190,6 +190,11 @@ impl Jwt {
         if !self.wants_public_keys() {
             return Ok(secrets.iter().cloned().map(Key::Secret).collect());
         }
+        if self.chain.is_some() {
+            let needless =
+                KeyError::Malformed { number: 1, expected: "needed: each token shows its certificate".to_owned() };
+            return if secrets.is_empty() { Ok(Vec::new()) } else { Err(needless) };
+        }
         let fits = |key: &PublicKey| self.algorithms.iter().filter_map(|a| a.scheme()).any(|scheme| key.fits(scheme));
         let keys = public::keys(secrets, fits, "a public key in PEM, base64 or JWKS")?;
         Ok(keys.into_iter().map(Key::Public).collect())
@@ -345,8 +350,9 @@ fn own(
     let mut matched = None;
     for (n, key) in keys.iter().enumerate() {
         let right = match (key, algorithm.hash()) {
-            (Key::Secret(secret), Some(hash)) => State::new(hash, secret.expose())
-                .is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(signature))),
+            (Key::Secret(secret), Some(hash)) => {
+                State::new(hash, secret.expose()).is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(signature)))
+            }
             (Key::Public(keys), None) => keys.iter().any(&made),
             _ => false,
         };

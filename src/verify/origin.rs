@@ -93,16 +93,20 @@ impl Origin {
         let bad = |problem: String| RuleError::new("options", problem);
         if let Some(jwks) = options.text("jwks").filter(|text| text.contains("://")) {
             if self.named {
-                return Err(bad("has a URL in `jwks`, but this provider's requests name it: write \"file:PATH\"".to_owned()));
+                return Err(bad(
+                    "has a URL in `jwks`, but this provider's requests name it: write \"file:PATH\"".to_owned()
+                ));
             }
             (self.url, self.pointer) = (Some(jwks.to_owned()), None);
         }
-        if let Some(url) = &mut self.url {
-            *url = filled(url, options).map_err(|name| bad(format!("lacks `{name}`, which this provider needs")))?;
-            if !Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host()) {
+        if let Some(url) = self.url.as_mut() {
+            // Without the option there is no address, and the source has to pin its keys.
+            *url = filled(url, options);
+            if !url.is_empty() && !Url::parse(url).is_ok_and(|url| url.scheme() == "https" && url.has_host()) {
                 return Err(bad(format!("leads to the keys at `{url}`, which is not an https:// URL")));
             }
         }
+        self.url = self.url.take().filter(|url| !url.is_empty());
         match options.get("certificates") {
             None => {}
             Some(Setting::Table(table)) => {
@@ -216,20 +220,20 @@ impl Origin {
     }
 }
 
-/// `text` with the options in it; a host that is set as a URL counts as the host.
-fn filled(text: &str, options: &Options) -> Result<String, String> {
+/// `text` with the options in it, empty where one is not set; a host that is set as a URL counts as the host.
+fn filled(text: &str, options: &Options) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, from)) = rest.split_once("{option:") {
         let (name, after) = from.split_once('}').unwrap_or((from, ""));
-        let value = options.text(name).ok_or_else(|| name.to_owned())?;
+        let Some(value) = options.text(name) else { return String::new() };
         let value = value.strip_prefix("https://").unwrap_or(value);
         out.push_str(before);
         out.push_str(value.trim_end_matches('/'));
         rest = after;
     }
     out.push_str(rest);
-    Ok(out)
+    out
 }
 
 /// A URL that may be asked: always https.
@@ -255,7 +259,9 @@ impl Pattern {
             None => (authority, None),
             Some((host, port)) => (host, Some(port.parse().ok()?)),
         };
-        let label = |label: &str| label == "*" || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+        let label = |label: &str| {
+            label == "*" || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        };
         let labels: Vec<String> = host.split('.').map(str::to_ascii_lowercase).collect();
         labels.iter().all(|text| label(text)).then(|| Self { host: labels, port, path: self.path.clone() })
     }

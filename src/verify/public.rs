@@ -110,8 +110,7 @@ impl Public {
         let proof = self.signed.read(request)?;
         let message = self.signed.message(request, proof.time(), None)?.concat();
         let scheme = self.algorithm.scheme();
-        let made =
-            |key: &PublicKey| proof.signatures.iter().any(|signature| key.verifies(scheme, &message, signature));
+        let made = |key: &PublicKey| proof.signatures.iter().any(|signature| key.verifies(scheme, &message, signature));
         // Nothing here is secret, so the first match may end the search.
         let key = match from {
             Some((origin, fetched)) if keys.is_empty() => {
@@ -128,11 +127,7 @@ impl Public {
 }
 
 /// The keys of each of `texts` that fit, one at least.
-pub(super) fn keys(
-    texts: &[Secret],
-    fits: impl Fn(&PublicKey) -> bool,
-    expected: &str,
-) -> Result<Vec<Key>, KeyError> {
+pub(super) fn keys(texts: &[Secret], fits: impl Fn(&PublicKey) -> bool, expected: &str) -> Result<Vec<Key>, KeyError> {
     let key = |(n, text): (usize, &Secret)| {
         let found: Vec<_> = material::read(text.expose()).into_iter().filter(|key| fits(key)).collect();
         let malformed = || KeyError::Malformed { number: n + 1, expected: expected.to_owned() };

@@ -91,9 +91,7 @@ impl Rule {
                 spec.keys.named_by = Some(sns::named_by());
                 (Family::Sns(sns::Sns::new(spec.tolerance)?), origin(Some(spec.keys), false)?)
             }
-            Spec::TrueLayer(spec) => {
-                (Family::TrueLayer(truelayer::TrueLayer::new()?), origin(Some(spec.keys), true)?)
-            }
+            Spec::TrueLayer(spec) => (Family::TrueLayer(truelayer::TrueLayer::new()?), origin(Some(spec.keys), true)?),
             Spec::Token(spec) => (Family::Token(token::Token::new(spec)?), None),
             Spec::Basic {} => (Family::Basic, None),
             Spec::None {} => (Family::None, None),
@@ -142,23 +140,36 @@ impl Rule {
     /// # Errors
     /// See [`KeyError`].
     pub fn keys(&self, secrets: &[Secret]) -> Result<Keys, KeyError> {
-        let own = match (&self.family, secrets.is_empty()) {
-            (Family::None, true) => KeySet::None,
-            (Family::None, false) => return Err(KeyError::Unused),
-            (_, true) if !self.supplies_keys() => return Err(KeyError::Absent),
-            (Family::Hmac(rule), _) => KeySet::Hmac(rule.keys(secrets)?),
-            (Family::Digest(_), _) => KeySet::Secret(secrets.to_vec()),
-            (Family::Public(rule), _) => KeySet::Public(rule.keys(secrets)?),
-            (Family::Jwt(rule), _) => KeySet::Jwt(rule.keys(secrets)?),
-            (Family::Sns(_), _) => {
-                KeySet::Public(public::keys(secrets, |_| true, "a certificate or a public key in PEM")?)
-            }
-            (Family::TrueLayer(_), _) => {
+        match (&self.family, secrets.is_empty()) {
+            (Family::None, false) => Err(KeyError::Unused),
+            (Family::None, true) => self.decode(secrets),
+            (_, true) if !self.supplies_keys() => Err(KeyError::Absent),
+            _ => self.decode(secrets),
+        }
+    }
+
+    /// Keys of a source that has no secret yet: nothing matches them.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn no_keys(&self) -> Result<Keys, KeyError> {
+        self.decode(&[])
+    }
+
+    fn decode(&self, secrets: &[Secret]) -> Result<Keys, KeyError> {
+        let own = match &self.family {
+            Family::None => KeySet::None,
+            Family::Hmac(rule) => KeySet::Hmac(rule.keys(secrets)?),
+            Family::Digest(_) => KeySet::Secret(secrets.to_vec()),
+            Family::Public(rule) => KeySet::Public(rule.keys(secrets)?),
+            Family::Jwt(rule) => KeySet::Jwt(rule.keys(secrets)?),
+            Family::Sns(_) => KeySet::Public(public::keys(secrets, |_| true, "a certificate or a public key in PEM")?),
+            Family::TrueLayer(_) => {
                 let fits = |key: &PublicKey| key.fits(super::material::Scheme::EcdsaP521Fixed);
                 KeySet::Public(public::keys(secrets, fits, "a public key for ES512 in PEM or JWKS")?)
             }
-            (Family::Token(rule), _) => KeySet::Token(rule.keys(secrets)),
-            (Family::Basic, _) => KeySet::Basic(basic::keys(secrets)?),
+            Family::Token(rule) => KeySet::Token(rule.keys(secrets)),
+            Family::Basic => KeySet::Basic(basic::keys(secrets)?),
         };
         Ok(Keys { own: Arc::new(own), fetched: Arc::default() })
     }
@@ -357,4 +368,3 @@ impl Rule {
         signed.timestamp.as_mut()
     }
 }
-
