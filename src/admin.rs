@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod page;
 mod problem;
+mod reloads;
 mod replay;
 pub mod settings;
 mod stream;
@@ -27,6 +28,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio_util::sync::CancellationToken;
 
+pub use reloads::{Configuration, Reload};
+
 use crate::dispatch::{self, Dispatch};
 use crate::event::Secret;
 use crate::journal::Journal;
@@ -42,6 +45,8 @@ pub struct Admin {
     pub parts: dispatch::Options,
     /// What a reload replaces.
     pub setup: ArcSwap<Setup>,
+    /// Which configuration is in force.
+    pub configuration: ArcSwap<Configuration>,
     /// Cancelled when the process begins to stop.
     pub stopping: CancellationToken,
     /// When the process started, Unix time, milliseconds.

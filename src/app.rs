@@ -6,6 +6,8 @@
 
 mod demo;
 mod parts;
+mod reload;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,23 +18,26 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, Configuration};
 use crate::backend;
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
 use crate::telemetry::Metrics;
 use parts::Running;
+use watch::{Contents, Watch};
 
 pub use demo::secret as demo_secret;
+pub use reload::Reloads;
 
 /// Share of the grace of a stop in which lanes may publish what still waits.
 const DRAIN_SHARE: u32 = 2;
 
 /// A running bridge.
 pub struct Bridge {
-    config: Arc<Config>,
+    /// In force; a reload replaces it.
+    config: Arc<ArcSwap<Config>>,
     ingress: Arc<Ingress>,
     admin: Arc<Admin>,
     servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
@@ -45,11 +50,15 @@ pub fn now_ms() -> u64 {
 }
 
 impl Bridge {
-    /// Starts everything that `config` names; when this returns, requests are taken.
+    /// Starts everything that the configuration names; when this returns, requests are taken. Whoever wants changes of
+    /// the configuration to be taken up runs the [`Reloads`].
     ///
     /// # Errors
-    /// A listener, the journal or a source cannot be used.
-    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
+    /// The configuration is wrong; a listener, the journal or a source cannot be used.
+    pub async fn start(origin: Origin) -> anyhow::Result<(Self, Reloads)> {
+        // Before it is read: what changes meanwhile is taken up later.
+        let seen = Contents::of(origin.files());
+        let mut config = origin.load()?;
         let (server, view) = (config.server.listen, config.admin.listen);
         let public = ingress::bind(server).with_context(|| format!("cannot listen on {server}"))?;
         let private = ingress::bind(view).with_context(|| format!("cannot listen on {view}"))?;
@@ -75,11 +84,13 @@ impl Bridge {
             (name.clone(), settings.build(&context))
         });
         let dispatch = Dispatch::start(&options, backends.collect()).await;
+        dispatch.keep_aside(&options, config.sets_aside()).await;
         let admin = Arc::new(Admin {
             journal: journal.clone(),
             dispatch,
             parts: options,
             setup: ArcSwap::from_pointee(setup.admin),
+            configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
@@ -89,17 +100,28 @@ impl Bridge {
             let server = server.context("cannot serve")?;
             servers.push((server.handle(), tokio::spawn(server)));
         }
-        Ok(Self { config: Arc::new(config), ingress, admin, servers })
+        reload::begin(&metrics, now_ms());
+        let started = Arc::new(config);
+        let current = Arc::new(ArcSwap::new(started.clone()));
+        let reloads = Reloads {
+            origin,
+            watch: Watch::new(seen),
+            started,
+            current: current.clone(),
+            ingress: ingress.clone(),
+            admin: admin.clone(),
+        };
+        Ok((Self { config: current, ingress, admin, servers }, reloads))
     }
 
-    /// What is running.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.
     pub async fn stop(mut self) {
-        let grace = self.config.server.shutdown_grace;
+        let grace = self.config.load().server.shutdown_grace;
         let deadline = tokio::time::Instant::now() + grace;
         self.admin.stopping.cancel();
         if let Some((ingress, task)) = self.servers.pop() {
@@ -137,11 +159,9 @@ async fn joined(task: JoinHandle<std::io::Result<()>>) {
 }
 
 async fn open_journal(config: &Config, metrics: &Metrics) -> anyhow::Result<Journal> {
-    let longest = config.sources.iter().filter_map(|source| source.settings.dedup_window).max();
-    let window = config.dedup.window.max(longest.unwrap_or_default());
     let options = journal::Options {
         settings: config.journal.clone(),
-        dedup: journal::settings::Dedup { window, ..config.dedup.clone() },
+        dedup: journal::settings::Dedup { window: parts::dedup_window(config), ..config.dedup.clone() },
         clock: now_ms,
         metrics: metrics.clone(),
     };

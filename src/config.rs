@@ -9,6 +9,7 @@
 //! - The environment comes in as a map; only [`environment`] reads the process's own.
 
 mod cross;
+mod files;
 mod layers;
 mod mistake;
 mod parts;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
 
+pub use files::Origin;
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
 pub use secrets::resolve;
@@ -71,6 +73,11 @@ pub struct Admin {
 }
 
 impl Config {
+    /// Whether a source keeps events aside that do not meet its schema.
+    pub fn sets_aside(&self) -> bool {
+        self.sources.iter().any(|source| source.schemas.set_aside())
+    }
+
     /// File of the demo source's secret, mode 0600.
     pub fn demo_secret_file(&self) -> PathBuf {
         self.journal.dir.join("demo.secret")
@@ -111,6 +118,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let token = cross::token(collect, &admin, vars);
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
+    cross::holders(collect, &names);
     cross::sources(collect, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {

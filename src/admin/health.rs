@@ -52,6 +52,7 @@ pub async fn status(admin: web::Data<Admin>) -> HttpResponse {
     HttpResponse::Ok().json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": now_ms.saturating_sub(admin.started_ms) / 1000,
+        "configuration": &**admin.configuration.load(),
         "journal": {
             "state": state,
             "reason": reason,

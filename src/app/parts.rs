@@ -1,6 +1,7 @@
 //! What a configuration says, made into what the parts hold: at the start, and again at each reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use anyhow::Context as _;
@@ -53,6 +54,12 @@ pub fn make(config: &Config, running: &Running) -> anyhow::Result<Parts> {
         token: config.admin.token.as_ref().map(TokenDigest::new),
     };
     Ok(Parts { ingress: ingress::Setup::new(&config.server, sources, confirmed), routes, admin })
+}
+
+/// How long the journal must remember event ids: the longest window of any source.
+pub fn dedup_window(config: &Config) -> Duration {
+    let longest = config.sources.iter().filter_map(|source| source.settings.dedup_window).max();
+    config.dedup.window.max(longest.unwrap_or_default())
 }
 
 /// Limits of a source as they are used up now, where the rates stay what they are.
@@ -116,6 +123,7 @@ fn receiver(
         limits: limits(source, running),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
+        schemas: source.schemas.clone(),
         ack: settings.ack,
         success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
         busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),
