@@ -24,7 +24,7 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusals};
 use parts::Running;
 use watch::{Contents, Watch};
 
@@ -90,11 +90,16 @@ impl Bridge {
             dispatch,
             parts: options,
             setup: ArcSwap::from_pointee(setup.admin),
+            refusals: Refusals::default(),
+            history: admin::History::default(),
+            session: admin::Session::new().context("no random bytes")?,
+            bound: view,
             configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
-        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics));
+        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics, admin.refusals.clone()));
+        tokio::spawn(sample(admin.clone()));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
             let server = server.context("cannot serve")?;
@@ -147,6 +152,18 @@ impl Bridge {
             tracing::error!("closing the journal panicked: {error}");
         }
         tracing::info!(left = left.join(", "), "stopped");
+    }
+}
+
+/// Takes the console's samples until the process stops.
+async fn sample(admin: Arc<Admin>) {
+    let mut every = tokio::time::interval(Duration::from_millis(admin::SAMPLE_MS));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => admin.sample(),
+            () = admin.stopping.cancelled() => return,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod limit;
 mod prove;
 mod refusal;
+mod refused;
 pub mod schema;
 mod seal;
 mod server;
@@ -42,7 +43,7 @@ use settings::Ack;
 use crate::catalogue;
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusals};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -60,6 +61,7 @@ pub struct Ingress {
     tail: watch::Receiver<u64>,
     unknown: Counter,
     unrouted: Counter,
+    refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
     in_flight: AtomicUsize,
@@ -103,15 +105,17 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress that begins with `setup`.
-    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics) -> Self {
+    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics, refusals: Refusals) -> Self {
         // No source can have this name: names begin with a letter or a digit.
-        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
+        let unknown =
+            vec![("source", refused::UNKNOWN.to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             setup: ArcSwap::from_pointee(setup),
             tail: journal.tail(),
             journal,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
+            refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
@@ -157,6 +161,7 @@ impl Ingress {
         let setup = self.setup.load_full();
         let Some(source) = setup.source(request.path()) else {
             self.unknown.inc();
+            self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
         match self.receive(&setup, source, &request, payload).await {
@@ -173,6 +178,9 @@ impl Ingress {
             Err(refusal) => {
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
+                if !refusal.is_of_signature() {
+                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                }
                 refusal.response(source.busy_status, &source.methods())
             }
         }
@@ -209,7 +217,8 @@ impl Ingress {
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
-        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await?;
+        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
+        let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         if let Some(mut reply) = source.provider.handshake(&request, true) {
             prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));

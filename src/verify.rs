@@ -22,6 +22,7 @@ mod basic;
 mod canonical;
 mod chain;
 mod digest;
+mod explain;
 mod field;
 mod hmac;
 mod jwt;
@@ -44,6 +45,7 @@ use crate::event::{Request, Secret};
 
 pub use chain::ChainSpec;
 pub use digest::DigestSpec;
+pub use explain::explain;
 pub use field::FieldSpec;
 pub use hmac::{Hash, HmacSpec};
 pub use jwt::{HashSpec, JwtAlgorithm, JwtSpec, Values};

@@ -12,26 +12,30 @@ use crate::verify::{self, Verified};
 /// our own lack of a key is never called wrong.
 ///
 /// - `now_s`: Unix time, seconds.
+///
+/// # Errors
+/// As [`verify::check`]; [`verify::Refusal::KeyAbsent`] where the key cannot be had now.
 pub async fn verified(
     source: &Source,
     request: &Request<'_>,
     now_s: i64,
     deadline: Instant,
-) -> Result<Verified, Refusal> {
+) -> Result<Verified, verify::Refusal> {
     let rule = &source.provider.rule;
     let check = || verify::check(rule, &source.keys.load(), request, now_s);
     let first = check();
     if first != Err(verify::Refusal::KeyAbsent) {
-        return Ok(first?);
+        return first;
     }
-    let url = rule.key_url(request).ok_or(Refusal::SignatureMismatch)?;
+    let url = rule.key_url(request).ok_or(verify::Refusal::Mismatch)?;
     match timeout_at(deadline, source.keys.fetch(url)).await {
-        Ok(Found::Fresh) => match check() {
-            Err(verify::Refusal::KeyAbsent) => Err(Refusal::SignatureMismatch),
-            other => Ok(other?),
-        },
-        Ok(Found::Nothing) => Err(Refusal::SignatureMismatch),
-        Ok(Found::Unreachable) | Err(_) => Err(Refusal::KeyUnavailable),
+        // The sender's keys are fresh, and the one that the request names is not among them.
+        Ok(Found::Fresh) => check().map_err(|refusal| match refusal {
+            verify::Refusal::KeyAbsent => verify::Refusal::Mismatch,
+            other => other,
+        }),
+        Ok(Found::Nothing) => Err(verify::Refusal::Mismatch),
+        Ok(Found::Unreachable) | Err(_) => Err(verify::Refusal::KeyAbsent),
     }
 }
 

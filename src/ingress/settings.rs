@@ -1,5 +1,6 @@
 //! `[server]` and `[sources.<name>]`: the public listener and who may send to it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 

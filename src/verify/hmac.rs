@@ -128,7 +128,7 @@ pub(super) type Key = Vec<State>;
 #[derive(Debug, Clone)]
 pub(super) struct Hmac {
     pub(super) hash: Hash,
-    also_hash: Option<Hash>,
+    pub(super) also_hash: Option<Hash>,
     pub(super) signed: Signed,
     pub(super) secret: SecretForm,
     body_hash: Option<Field>,

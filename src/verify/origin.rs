@@ -71,7 +71,7 @@ impl Origin {
         let named = named || named_by.is_some();
         let allow = spec.allow.iter().map(|text| Pattern::new(text)).collect::<Option<Vec<_>>>();
         let allow = allow.ok_or_else(|| bad("has `allow` that is not https://HOST/PATH"))?;
-        if named != (!allow.is_empty()) || (named && spec.url.is_some()) {
+        if named == allow.is_empty() || (named && spec.url.is_some()) {
             return Err(bad("needs `allow` beside `named_by`, and `url` without it"));
         }
         let pointer = spec.pointer.map(|pointer| Pointers::new([pointer])).transpose();
