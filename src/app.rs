@@ -24,7 +24,7 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 use parts::Running;
 use watch::{Contents, Watch};
 
@@ -33,6 +33,9 @@ pub use reload::Reloads;
 
 /// Share of the grace of a stop in which lanes may publish what still waits.
 const DRAIN_SHARE: u32 = 2;
+
+/// Longest time that a stop spends on sending the last traces.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// A running bridge.
 pub struct Bridge {
@@ -65,6 +68,7 @@ impl Bridge {
         if config.demo {
             demo::add(&mut config).context("cannot make the secret of the demo source")?;
         }
+        trace::start(&config.telemetry).map_err(anyhow::Error::msg)?;
         let metrics = Metrics::default();
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         metrics.build_info.get_or_create(&version).set(1);
@@ -139,13 +143,17 @@ impl Bridge {
             joined(task).await;
         }
         let tail = *self.admin.journal.tail().borrow();
-        let left: Vec<_> =
+        let backlogs: Vec<_> =
             self.admin.dispatch.lanes().iter().map(|lane| format!("{} {}", lane.name, lane.backlog(tail))).collect();
         let journal = self.admin.journal.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || journal.close()).await {
             tracing::error!("closing the journal panicked: {error}");
         }
-        tracing::info!(left = left.join(", "), "stopped");
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now()).min(LAST_TRACES);
+        if let Err(error) = tokio::task::spawn_blocking(move || trace::stop(left)).await {
+            tracing::error!("sending the last traces panicked: {error}");
+        }
+        tracing::info!(left = backlogs.join(", "), "stopped");
     }
 }
 

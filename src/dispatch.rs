@@ -8,6 +8,7 @@
 
 mod again;
 pub mod dead;
+mod figures;
 pub mod files;
 mod lane;
 pub mod replay;

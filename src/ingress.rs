@@ -39,6 +39,7 @@ use settings::Ack;
 use crate::event::{Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::Metrics;
+use crate::telemetry::trace::{self, Span};
 use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
@@ -153,18 +154,24 @@ impl Ingress {
             self.unknown.inc();
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
-        match self.receive(&setup, source, &request, payload).await {
+        let head = Head(request.headers());
+        let mut span = trace::request(&source.path, || seal::parent(&head));
+        let result = self.receive(&setup, source, &request, payload, &mut span).await;
+        span.set("hookferry.source", || source.name.to_string());
+        match result {
             Ok(reply) => {
                 let outcome = match &reply {
                     Reply::Accepted(_) => Outcome::Accepted,
                     Reply::Duplicate(_) => Outcome::Duplicate,
                     Reply::Handshake(_) => Outcome::Handshake,
                 };
+                span.set("hookferry.outcome", || outcome.label().to_owned());
                 source.figures.count(outcome);
                 source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
                 respond(source, reply)
             }
             Err(refusal) => {
+                span.fail(refusal.code());
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
                 refusal.response(source.busy_status, &source.methods())
@@ -179,6 +186,7 @@ impl Ingress {
         source: &Source,
         http: &HttpRequest,
         payload: web::Payload,
+        span: &mut Span,
     ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
@@ -201,7 +209,9 @@ impl Ingress {
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
+        let step = span.child("verify");
         let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)?;
+        drop(step);
         if let Some(reply) = source.provider.handshake(&request, true) {
             return Ok(Reply::Handshake(reply));
         }
@@ -210,12 +220,19 @@ impl Ingress {
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         sealed.envelope.http_headers = seal::kept_headers(source, all);
+        if let Some(traceparent) = span.traceparent() {
+            sealed.envelope.traceparent = Some(traceparent.into());
+        }
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
         let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        let step = span.child("append");
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        drop(step);
         let event = &sealed.envelope;
         let id = event.id.to_string();
+        span.set("cloudevents.event_id", || id.clone());
+        span.set("cloudevents.event_type", || event.kind.to_string());
         let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");

@@ -2,5 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+pub mod settings;
+pub mod trace;
 
 pub use metrics::Metrics;

@@ -157,6 +157,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     key("journal.retention", old.journal.retention != new.journal.retention);
     key("journal.segment_bytes", old.journal.segment_bytes != new.journal.segment_bytes);
     key("dedup.max_keys", old.dedup.max_keys != new.dedup.max_keys);
+    key("telemetry", old.telemetry != new.telemetry);
     let names = old.backends.iter().chain(&new.backends).map(|(name, _)| name);
     for name in names.collect::<BTreeSet<_>>() {
         let settings = |config: &Config| config.backends.iter().find(|(of, _)| of == name).map(|(_, s)| s.clone());
