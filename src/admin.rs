@@ -7,6 +7,7 @@ mod consumers;
 mod dead;
 mod events;
 mod health;
+mod log_level;
 mod page;
 mod problem;
 mod reloads;
@@ -105,6 +106,8 @@ pub fn serve(listener: TcpListener, admin: Arc<Admin>) -> io::Result<Server> {
             .route("/readyz", web::get().to(health::ready))
             .route("/metrics", web::get().to(health::metrics))
             .route("/v1/status", web::get().to(health::status))
+            .route("/v1/log-level", web::get().to(log_level::show))
+            .route("/v1/log-level", web::put().to(log_level::put))
             .route("/v1/sources", web::get().to(health::sources))
             .route("/v1/events", web::get().to(events::list))
             .route("/v1/events/stream", web::get().to(stream::stream))

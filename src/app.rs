@@ -7,8 +7,10 @@
 mod demo;
 mod parts;
 mod reload;
+mod systemd;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +45,8 @@ pub struct Bridge {
     config: Arc<ArcSwap<Config>>,
     ingress: Arc<Ingress>,
     admin: Arc<Admin>,
+    /// Where the admin listener is.
+    listens: SocketAddr,
     servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
 }
 
@@ -88,6 +92,7 @@ impl Bridge {
             (name.clone(), settings.build(&context))
         });
         let dispatch = Dispatch::start(&options, backends.collect()).await;
+        dispatch.keep_aside(&options, config.sets_aside()).await;
         let admin = Arc::new(Admin {
             journal: journal.clone(),
             dispatch,
@@ -114,7 +119,8 @@ impl Bridge {
             ingress: ingress.clone(),
             admin: admin.clone(),
         };
-        Ok((Self { config: current, ingress, admin, servers }, reloads))
+        systemd::ready();
+        Ok((Self { config: current, ingress, admin, servers, listens: view }, reloads))
     }
 
     /// The configuration in force.
@@ -122,8 +128,14 @@ impl Bridge {
         self.config.load_full()
     }
 
+    /// Keeps systemd's watchdog quiet as long as the bridge answers. Never returns.
+    pub async fn watchdog(&self) {
+        systemd::watchdog(self.admin.journal.clone(), self.listens).await;
+    }
+
     /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.
     pub async fn stop(mut self) {
+        systemd::stopping();
         let grace = self.config.load().server.shutdown_grace;
         let deadline = tokio::time::Instant::now() + grace;
         self.admin.stopping.cancel();

@@ -75,6 +75,11 @@ pub struct Admin {
 }
 
 impl Config {
+    /// Whether a source keeps events aside that do not meet its schema.
+    pub fn sets_aside(&self) -> bool {
+        self.sources.iter().any(|source| source.schemas.set_aside())
+    }
+
     /// File of the demo source's secret, mode 0600.
     pub fn demo_secret_file(&self) -> PathBuf {
         self.journal.dir.join("demo.secret")
@@ -119,6 +124,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     }
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
+    cross::holders(collect, &names);
     cross::sources(collect, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP or of who sent an event.
 
 mod again;
+pub mod aside;
 pub mod dead;
 mod figures;
 pub mod files;
@@ -16,6 +17,7 @@ pub mod retry;
 pub mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -53,6 +55,8 @@ pub struct Options {
 pub struct Dispatch {
     lanes: Vec<Arc<Status>>,
     replays: Replays,
+    /// Whether what is set aside is being kept.
+    keeps_aside: AtomicBool,
     tasks: TaskTracker,
     drain: CancellationToken,
     halt: CancellationToken,
@@ -134,7 +138,28 @@ impl Dispatch {
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, replays, tasks, drain, halt }
+        Self { lanes, replays, keeps_aside: AtomicBool::new(false), tasks, drain, halt }
+    }
+
+    /// Keeps what sources set aside as dead letters from now on, durably once this returns. Where that is not `wanted`, only
+    /// what an earlier configuration left is kept.
+    pub async fn keep_aside(&self, options: &Options, wanted: bool) {
+        let journal = &options.journal;
+        if !wanted && !aside::is_left(journal).await {
+            return;
+        }
+        if self.keeps_aside.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let cursor = aside::register(journal).await;
+        let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.drain.clone());
+        let halt = self.halt.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = keeping => {}
+                () = halt.cancelled() => {}
+            }
+        });
     }
 
     /// Keeps a place in the journal for each of the `configured` backends that has no lane yet, durably, so that its

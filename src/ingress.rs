@@ -10,6 +10,7 @@ mod confirmed;
 pub mod guard;
 pub mod limit;
 mod refusal;
+pub mod schema;
 mod seal;
 mod server;
 pub mod settings;
@@ -34,9 +35,10 @@ pub use server::{bind, serve};
 pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
+use schema::OnInvalid;
 use settings::Ack;
 
-use crate::event::{Headers, Request};
+use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::Metrics;
 use crate::telemetry::trace::{self, Span};
@@ -46,6 +48,9 @@ use crate::{catalogue, verify};
 const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
+const CHECKED_AT_ONCE: usize = 64 << 10;
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -220,6 +225,7 @@ impl Ingress {
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         sealed.envelope.http_headers = seal::kept_headers(source, all);
+        check(source, &mut sealed.envelope).await?;
         if let Some(traceparent) = span.traceparent() {
             sealed.envelope.traceparent = Some(traceparent.into());
         }
@@ -237,7 +243,9 @@ impl Ingress {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                if setup.confirmed.goes_nowhere(event) {
+                if event.set_aside.is_some() {
+                    source.figures.set_aside.inc();
+                } else if setup.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
                 (Reply::Accepted(id), sequence)
@@ -245,7 +253,7 @@ impl Ingress {
             // Its first copy stands at or before the end of the journal.
             Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
         };
-        if source.ack == Ack::Published {
+        if source.ack == Ack::Published && event.set_aside.is_none() {
             let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
             published.map_err(|_| Refusal::PublishSlow)?;
         }
@@ -262,6 +270,28 @@ fn client(setup: &Setup, source: &Source, http: &HttpRequest) -> Result<Option<I
         // A Unix socket has no addresses; a list of networks cannot allow it.
         None if source.allow_ips.is_empty() => Ok(None),
         _ => Err(Refusal::AddressNotAllowed),
+    }
+}
+
+/// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
+async fn check(source: &Source, event: &mut Envelope) -> Result<(), Refusal> {
+    if source.schemas.is_empty() {
+        return Ok(());
+    }
+    let checked = if event.body.len() <= CHECKED_AT_ONCE {
+        source.schemas.check(event)
+    } else {
+        let (schemas, event) = (source.schemas.clone(), event.clone());
+        let checked = tokio::task::spawn_blocking(move || schemas.check(&event)).await;
+        checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
+        Err(why) => {
+            event.set_aside = Some(why.into());
+            Ok(())
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: events that a backend refused for good, and what becomes of them.
+//! `/v1/dead-letters`: events that a backend refused for good or that do not meet their schema, and what becomes of them.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Admin;
 use super::events::limit;
 use super::problem::Problem;
-use crate::dispatch::{Id, dead};
+use crate::dispatch::{Id, aside, dead};
 use crate::event::BackendName;
 
 /// Parameters of a list of letters.
@@ -52,7 +52,10 @@ pub async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpR
         bare: which.events == Some(false),
     };
     let dead = admin.parts.dead.clone();
-    let known = admin.dispatch.lanes().iter().any(|lane| query.backend.as_ref().is_none_or(|name| *name == lane.name));
+    let known = |name: &BackendName| {
+        name.as_str() == aside::HOLDER || admin.dispatch.lanes().iter().any(|lane| *name == lane.name)
+    };
+    let known = query.backend.as_ref().is_none_or(known);
     let named = query.backend.clone();
     let page = blocking(move || dead.page(&query)).await?;
     let page = page.map_err(|error| Problem::Failed(format!("cannot read the dead letters: {error}")))?;

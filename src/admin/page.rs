@@ -26,10 +26,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether `stored` is wanted.
+    /// Whether `stored` is wanted; what is set aside is for nobody.
     pub fn wants(&self, stored: &Stored) -> bool {
         let event = &stored.envelope;
-        self.source.as_ref().is_none_or(|source| *source == *event.source)
+        event.set_aside.is_none()
+            && self.source.as_ref().is_none_or(|source| *source == *event.source)
             && self.kind.as_ref().is_none_or(|kind| kind.matches(&event.kind))
     }
 }

@@ -19,7 +19,7 @@ impl From<Refused> for Problem {
             Refused::Backend(_) | Refused::Gone(_) => Self::NotFound(why),
             Refused::Full(_) => Self::Busy(why),
             Refused::Damaged(_) => Self::Conflict(why),
-            Refused::Io(_) => Self::Failed(why),
+            Refused::Journal(_) | Refused::Io(_) => Self::Failed(why),
         }
     }
 }

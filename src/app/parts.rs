@@ -95,6 +95,7 @@ fn receiver(source: &config::Source, config: &Config, running: &Running) -> anyh
         limits: limits(source, running),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
+        schemas: source.schemas.clone(),
         ack: settings.ack,
         success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
         busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::signal::unix::Signal;
 
 use super::watch::{Contents, Watch};
-use super::{demo, now_ms, parts};
+use super::{demo, now_ms, parts, systemd};
 use crate::admin::Admin;
 use crate::config::{Config, Errors, Origin};
 use crate::event::BackendName;
@@ -40,6 +40,7 @@ impl Reloads {
     }
 
     async fn reload(&mut self) {
+        systemd::reloading();
         let result = self.attempt().await;
         let now_ms = now_ms();
         let metrics = &self.admin.parts.metrics;
@@ -69,6 +70,7 @@ impl Reloads {
         let successful = next.last_reload.as_ref().is_some_and(|reload| reload.successful);
         count(metrics, successful, now_ms);
         self.admin.configuration.store(Arc::new(next));
+        systemd::ready();
     }
 
     /// Reads, makes all parts, and only then replaces any; the keys that need a restart.
@@ -103,6 +105,7 @@ impl Reloads {
         let parts = parts::make(&config, &running)?;
         self.hold_backends(&config).await;
         self.admin.journal.widen_dedup(parts::dedup_window(&config));
+        self.admin.dispatch.keep_aside(&self.admin.parts, config.sets_aside()).await;
         // A new source's events must find its routes.
         self.admin.parts.routes.store(parts.routes);
         self.ingress.replace(parts.ingress);

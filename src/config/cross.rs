@@ -6,6 +6,7 @@ use super::layers::Vars;
 use super::mistake::did_you_mean;
 use super::section::Collector;
 use super::{Source, secrets};
+use crate::dispatch::aside;
 use crate::event::route::{Glob, Route};
 use crate::event::{BackendName, Secret, SourceName};
 use crate::ingress::settings::Server;
@@ -79,6 +80,14 @@ fn fits(collect: &mut Collector, path: &[&str], max_body: u64, segment: u64) {
              (journal.segment_bytes, at most a quarter of journal.max_bytes)"
         );
         collect.mistake_among(&[path, &["journal", "max_bytes"], &["journal", "segment_bytes"]], what);
+    }
+}
+
+/// Checks that no backend has the name of another holder of dead letters.
+pub fn holders(collect: &mut Collector, names: &Names) {
+    if let Some(name) = names.backends.iter().find(|name| name.as_str() == aside::HOLDER) {
+        let what = "is the holder of dead letters that do not meet their schema: choose another name";
+        collect.mistake(&["backends", name.as_str()], what);
     }
 }
 

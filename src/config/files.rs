@@ -1,7 +1,7 @@
 //! Where a configuration comes from, to be read again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use config::ValueKind;
 
@@ -9,7 +9,12 @@ use super::layers::{Layers, Vars, walk};
 use super::{Config, Errors, embedded, load};
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
-const PATHS: [&[&str]; 3] = [&["server", "tls", "cert"], &["server", "tls", "key"], &["sources", "*", "schema"]];
+const PATHS: [&[&str]; 4] = [
+    &["server", "tls", "cert"],
+    &["server", "tls", "key"],
+    &["sources", "*", "schema"],
+    &["sources", "*", "schemas", "*"],
+];
 
 /// Files and environment of a configuration.
 #[derive(Clone)]
@@ -41,15 +46,20 @@ impl Origin {
             walk(&mut value, &mut vec![name], &mut |path, kind| {
                 let ValueKind::String(text) = kind else { return };
                 if is_path(path) {
-                    found.insert(Path::new(text.as_str()).to_owned());
+                    found.extend(file(text));
                 }
                 // A list of the environment is one text with commas.
                 let parts = std::iter::once(text.as_str()).chain(text.split(','));
-                found.extend(parts.filter_map(|part| part.trim().strip_prefix("file:")).map(PathBuf::from));
+                found.extend(parts.filter_map(|part| part.trim().strip_prefix("file:")).flat_map(file));
             });
         }
         found
     }
+}
+
+/// The file that `text` names; where that may be a part of a file, `FILE#/pointer`, also the one.
+fn file(text: &str) -> impl Iterator<Item = PathBuf> {
+    std::iter::once(text).chain(text.split_once('#').map(|(file, _)| file)).map(PathBuf::from)
 }
 
 fn is_path(path: &[String]) -> bool {
@@ -59,6 +69,8 @@ fn is_path(path: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -72,7 +84,8 @@ mod tests {
             [sources.one]
             provider = "no such"
             secrets = ["file:one", "env:X", "literal:file:no"]
-            schema = "schema.json"
+            schema = "schema.json#/a"
+            schemas = { "one.b" = "more.json" }
             options = { certificates = { "https://a" = "file:pin" } }
             [backends.main]
             url = "file:url"
@@ -82,10 +95,10 @@ mod tests {
         let origin = Origin::new(vec![file.clone()], vars);
         assert!(origin.load().is_err());
         let found = origin.files();
-        for name in ["cert.pem", "key.pem", "one", "schema.json", "pin", "url", "x", "y"] {
+        for name in ["cert.pem", "key.pem", "one", "schema.json", "more.json", "pin", "url", "x", "y"] {
             assert!(found.contains(Path::new(name)), "{name} in {found:?}");
         }
         assert!(found.contains(&file));
-        assert_eq!(found.len(), 10, "{found:?}");
+        assert_eq!(found.len(), 12, "{found:?}");
     }
 }

@@ -121,6 +121,15 @@ impl DeadLetters {
         self.write(&Letter::new(name, stored, why, attempts, now)?)
     }
 
+    /// Keeps `letter`; durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::keep`].
+    pub(super) fn put(&self, letter: &Letter) -> io::Result<()> {
+        let _change = self.changing();
+        self.write(letter)
+    }
+
     /// Keeps `stored` after it was published again and refused: one attempt more than its letter has.
     /// `only_if_kept`: nothing is written where the letter has been dropped meanwhile.
     ///

@@ -231,7 +231,7 @@ impl Lane {
                 let (routes, name) = (self.routes.load(), &self.status.name);
                 self.pending.extend(batch.into_iter().filter(|stored| {
                     let event = &stored.envelope;
-                    routes.sends(name, &event.source, &event.provider, &event.kind)
+                    event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
                 }));
                 self.status.waits(self.pending.first());
                 if self.pending.is_empty() {

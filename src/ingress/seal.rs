@@ -55,6 +55,7 @@ pub fn seal(
         traceparent: parent.map(|parent| parent.traceparent.into()),
         client_ip: source::text(client),
         http_headers: None,
+        set_aside: None,
         is_json: found.is_json,
         body: content,
     };

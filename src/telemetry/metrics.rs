@@ -54,6 +54,8 @@ metrics! {
     ack_seconds: Family<Labels, Histogram> = Family::new_with_constructor(histogram as fn() -> Histogram),
         "hookferry_ack_seconds", "Time from the head of a request to its 2xx";
     events: Family<Labels, Counter> = Family::default(), "hookferry_events", "Events accepted into the journal";
+    set_aside: Family<Labels, Counter> = Family::default(),
+        "hookferry_set_aside_events", "Events accepted and kept aside, since they do not meet their schema";
     unrouted: Counter = Counter::default(), "hookferry_unrouted_events", "Events accepted that no route matches";
     published: Family<Labels, Counter> = Family::default(), "hookferry_published", "Events that a backend confirmed";
     publish_failures: Family<Labels, Counter> = Family::default(),

@@ -56,10 +56,11 @@ impl Order {
         Self { id, from, to, source, kind, after: from.saturating_sub(1), delivered: 0, rejected: 0, time_ms }
     }
 
-    /// Whether `stored` is meant.
+    /// Whether `stored` is meant; what is set aside is released, not replayed.
     pub fn wants(&self, stored: &Stored) -> bool {
         let event = &stored.envelope;
         (self.from..=self.to).contains(&stored.sequence)
+            && event.set_aside.is_none()
             && self.source.as_ref().is_none_or(|source| *source == *event.source)
             && self.kind.as_ref().is_none_or(|kind| Glob::from(kind.clone()).matches(&event.kind))
     }
