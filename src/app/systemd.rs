@@ -42,7 +42,7 @@ pub async fn watchdog(journal: Journal, admin: SocketAddr) {
         match tokio::time::timeout(every, answers).await {
             Ok(true) => tell(&[NotifyState::Watchdog]),
             Ok(false) | Err(_) => {
-                tracing::warn!("the journal or the admin listener does not answer; systemd is not told")
+                tracing::warn!("the journal or the admin listener does not answer; systemd is not told");
             }
         }
         tokio::time::sleep(every).await;
