@@ -26,7 +26,7 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-use crate::telemetry::{Metrics, trace};
+use crate::telemetry::{Metrics, Refusals, trace};
 use parts::Running;
 use watch::{Contents, Watch};
 
@@ -98,11 +98,16 @@ impl Bridge {
             dispatch,
             parts: options,
             setup: ArcSwap::from_pointee(setup.admin),
+            refusals: Refusals::default(),
+            history: admin::History::default(),
+            session: admin::Session::new().context("no random bytes")?,
+            bound: view,
             configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
-        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics));
+        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics, admin.refusals.clone()));
+        tokio::spawn(sample(admin.clone()));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
             let server = server.context("cannot serve")?;
@@ -166,6 +171,18 @@ impl Bridge {
             tracing::error!("sending the last traces panicked: {error}");
         }
         tracing::info!(left = backlogs.join(", "), "stopped");
+    }
+}
+
+/// Takes the console's samples until the process stops.
+async fn sample(admin: Arc<Admin>) {
+    let mut every = tokio::time::interval(Duration::from_millis(admin::SAMPLE_MS));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => admin.sample(),
+            () = admin.stopping.cancelled() => return,
+        }
     }
 }
 

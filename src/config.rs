@@ -72,6 +72,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; there is one wherever `listen` is not loopback.
     pub token: Option<Secret>,
+    /// Names of the listener beside those of loopback.
+    pub hosts: Vec<String>,
 }
 
 impl Config {
@@ -134,7 +136,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
-    let admin = Admin { listen: admin.listen, token };
+    let admin = Admin { listen: admin.listen, token, hosts: admin.hosts };
     Ok(Config { server, admin, journal, dedup, telemetry, sources, backends, routes, demo })
 }
 

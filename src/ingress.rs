@@ -10,6 +10,7 @@ mod confirmed;
 pub mod guard;
 pub mod limit;
 mod refusal;
+mod refused;
 pub mod schema;
 mod seal;
 mod server;
@@ -40,8 +41,8 @@ use settings::Ack;
 
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
-use crate::telemetry::Metrics;
 use crate::telemetry::trace::{self, Span};
+use crate::telemetry::{Metrics, Refusals};
 use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
@@ -60,6 +61,7 @@ pub struct Ingress {
     tail: watch::Receiver<u64>,
     unknown: Counter,
     unrouted: Counter,
+    refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
     in_flight: AtomicUsize,
@@ -103,15 +105,17 @@ impl Headers for Head<'_> {
 
 impl Ingress {
     /// An ingress that begins with `setup`.
-    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics) -> Self {
+    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics, refusals: Refusals) -> Self {
         // No source can have this name: names begin with a letter or a digit.
-        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
+        let unknown =
+            vec![("source", refused::UNKNOWN.to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
             setup: ArcSwap::from_pointee(setup),
             tail: journal.tail(),
             journal,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
+            refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
@@ -157,6 +161,7 @@ impl Ingress {
         let setup = self.setup.load_full();
         let Some(source) = setup.source(request.path()) else {
             self.unknown.inc();
+            self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
         let head = Head(request.headers());
@@ -179,6 +184,9 @@ impl Ingress {
                 span.fail(refusal.code());
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
+                if !refusal.is_of_signature() {
+                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                }
                 refusal.response(source.busy_status, &source.methods())
             }
         }
@@ -215,7 +223,8 @@ impl Ingress {
         }
         let now_ms = self.journal.now_ms();
         let step = span.child("verify");
-        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)?;
+        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
+            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         drop(step);
         if let Some(reply) = source.provider.handshake(&request, true) {
             return Ok(Reply::Handshake(reply));

@@ -2,7 +2,11 @@
 
 pub mod log;
 pub mod metrics;
+mod refusals;
+mod scrape;
 pub mod settings;
 pub mod trace;
 
 pub use metrics::Metrics;
+pub use refusals::{Refusals, Refused};
+pub use scrape::Scrape;

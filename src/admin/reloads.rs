@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// The configuration in force, as `GET /v1/status` shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Configuration {
     /// 1 after the start; one more with each reload that was applied.
     pub generation: u64,
@@ -18,7 +18,7 @@ pub struct Configuration {
 }
 
 /// One reload.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct Reload {
     /// When, RFC 3339.
     pub at: String,

@@ -50,6 +50,7 @@ pub fn make(config: &Config, running: &Running) -> anyhow::Result<Parts> {
     let admin = admin::Setup {
         sources: config.sources.iter().map(|source| view(source, config)).collect(),
         token: config.admin.token.as_ref().map(TokenDigest::new),
+        hosts: config.admin.hosts.clone(),
     };
     Ok(Parts { ingress: ingress::Setup::new(&config.server, sources, confirmed), routes, admin })
 }

@@ -45,6 +45,17 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
     }
 }
 
+/// Checks the names of the admin listener.
+fn hosts(collect: &mut Collector, hosts: &[String]) {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    for host in hosts {
+        let with_port = host.parse::<std::net::Ipv6Addr>().is_err() && host.contains(':');
+        if host.is_empty() || with_port || !host.bytes().all(is_name) {
+            collect.mistake(&["admin", "hosts"], format!("`{host}` must be a name or an address, without a port"));
+        }
+    }
+}
+
 /// Checks the sections that stand alone, and against each other.
 pub fn limits(
     collect: &mut Collector,
@@ -66,6 +77,7 @@ pub fn limits(
     if journal.dir.as_os_str().is_empty() {
         collect.mistake(&["journal", "dir"], "is empty");
     }
+    hosts(collect, &admin.hosts);
     if server.listen.port() != 0 && server.listen == admin.listen {
         let what = format!("{} is the address of both listeners", admin.listen);
         collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);

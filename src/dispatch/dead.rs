@@ -65,7 +65,7 @@ pub struct Page {
 }
 
 /// A file that is no letter.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Unreadable {
     /// Its path below the directory of all letters.
     pub file: String,

@@ -95,9 +95,9 @@ pub fn start(format: Format, level: Level) -> Result<(), TryInitError> {
     Ok(())
 }
 
-/// The level in force; `None` where nothing is logged.
-pub fn level() -> Option<Level> {
-    CONTROL.get().map(|control| *control.level.lock().unwrap_or_else(PoisonError::into_inner))
+/// The level in force; what was not set up says errors at most.
+pub fn level() -> Level {
+    CONTROL.get().map_or(Level::Error, |control| *control.level.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Logs at `level` and above from now on.

@@ -100,6 +100,18 @@ impl Field {
         }
     }
 
+    /// The place in words.
+    pub(super) fn words(&self) -> String {
+        match &self.place {
+            Place::Headers(names) => format!("header `{}`", names.join("` or `")),
+            Place::Body(pointer, _) => format!("`{pointer}` of the JSON body"),
+            Place::Query(name) => format!("query parameter `{name}`"),
+            Place::Form(name) => format!("form field `{name}`"),
+            Place::FormJson(name, pointer, _) => format!("`{pointer}` of the JSON in form field `{name}`"),
+            Place::Whole => "the whole body".to_owned(),
+        }
+    }
+
     /// JSON Pointer of the value, where it stands in the body.
     pub(super) fn body(&self) -> Option<&str> {
         match &self.place {

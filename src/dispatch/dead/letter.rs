@@ -11,7 +11,7 @@ use crate::event::cloudevents::Unreadable;
 use crate::event::{BackendName, Stored};
 
 /// One event that a backend refused for good.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Letter {
     /// `<backend>-<sequence>`.
     pub id: String,
@@ -32,6 +32,7 @@ pub struct Letter {
     pub replaying: Option<bool>,
     /// The event, structured; `None` where only the rest was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub event: Option<Box<RawValue>>,
 }
 

@@ -20,16 +20,19 @@ pub struct Range {
 }
 
 /// An order to publish a range again, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Order {
     /// `<backend>-<number>`, a number that no other order had.
     #[serde(with = "text")]
+    #[schema(value_type = String)]
     pub id: Id,
     /// First position.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub from: u64,
     /// Last position.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub to: u64,
     /// Only of this source.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,7 @@ pub struct Order {
     pub kind: Option<String>,
     /// Every event up to here is decided.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub after: u64,
     /// Events that the backend has confirmed.
     pub delivered: u64,
