@@ -85,7 +85,7 @@ def test_the_share_decides_where_the_sender_has_not(bridges, senders, collector,
 
 def test_exports_carry_the_headers_and_a_collector_that_fails_costs_nobody_anything(bridges, senders, collector):
     more = 'otlp_headers = { authorization = "env:OTLP_AUTH", x-tenant = "literal:seven" }'
-    env = {"OTLP_AUTH": "Bearer canary-otlp-token", "OTEL_BSP_SCHEDULE_DELAY": "50"}
+    env = {"OTLP_AUTH": "Bearer canary-otlp-token", "OTEL_BSP_SCHEDULE_DELAY": "000000050"}
     bridge = bridges(sources.only("acme") + telemetry(collector, more), env=env).start()
     collector.answer = 500
     assert send(bridge, senders)[0].status == 200
