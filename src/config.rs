@@ -30,7 +30,7 @@ pub use source::Source;
 
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
-use crate::{admin, backend, ingress, journal};
+use crate::{admin, backend, ingress, journal, telemetry};
 use layers::Layers;
 use mistake::did_you_mean;
 use section::{Collector, decode};
@@ -52,6 +52,8 @@ pub struct Config {
     pub journal: journal::settings::Settings,
     /// `[dedup]`.
     pub dedup: journal::settings::Dedup,
+    /// `[telemetry]`.
+    pub telemetry: telemetry::settings::Settings,
     /// `[sources.*]`, by name.
     pub sources: Vec<Source>,
     /// `[backends.*]`, by name.
@@ -101,6 +103,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let admin: admin::settings::Settings = settings(collect, &mut sections, "admin");
     let journal = settings(collect, &mut sections, "journal");
     let dedup = settings(collect, &mut sections, "dedup");
+    let telemetry = parts::telemetry(collect, sections.remove("telemetry"), vars);
     let sources = parts::entries::<SourceName>(collect, "sources", sections.remove("sources"));
     let backends = parts::entries::<BackendName>(collect, "backends", sections.remove("backends"));
     let routes = parts::routes(collect, sections.remove("routes"));
@@ -118,6 +121,9 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     });
     let backends: Vec<_> = backends.collect();
     let token = cross::token(collect, &admin, vars);
+    if let Err(what) = telemetry.traces_url() {
+        collect.mistake(&["telemetry", "otlp_endpoint"], what);
+    }
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
     cross::holders(collect, &names);
@@ -131,7 +137,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin = Admin { listen: admin.listen, token, hosts: admin.hosts };
-    Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
+    Ok(Config { server, admin, journal, dedup, telemetry, sources, backends, routes, demo })
 }
 
 /// The lowest layer.
@@ -152,7 +158,7 @@ where
 }
 
 fn unknown(collect: &mut Collector, left: &Map<String, Value>) {
-    const SECTIONS: [&str; 7] = ["server", "admin", "journal", "dedup", "sources", "backends", "routes"];
+    const SECTIONS: [&str; 8] = ["server", "admin", "journal", "dedup", "telemetry", "sources", "backends", "routes"];
     let mut names: Vec<&String> = left.keys().collect();
     names.sort();
     for name in names {

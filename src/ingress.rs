@@ -45,6 +45,7 @@ use settings::Ack;
 use crate::catalogue;
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
+use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
@@ -176,18 +177,24 @@ impl Ingress {
             self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
-        match self.receive(&setup, source, &request, payload).await {
+        let head = Head(request.headers());
+        let mut span = trace::request(&source.path, || seal::parent(&head));
+        let result = self.receive(&setup, source, &request, payload, &mut span).await;
+        span.set("hookferry.source", || source.name.to_string());
+        match result {
             Ok(reply) => {
                 let outcome = match &reply {
                     Reply::Accepted(_) => Outcome::Accepted,
                     Reply::Duplicate(_) => Outcome::Duplicate,
                     Reply::Handshake(_) => Outcome::Handshake,
                 };
+                span.set("hookferry.outcome", || outcome.label().to_owned());
                 source.figures.count(outcome);
                 source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
                 respond(source, reply)
             }
             Err(refusal) => {
+                span.fail(refusal.code());
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
                 if !refusal.is_of_signature() {
@@ -209,6 +216,7 @@ impl Ingress {
         source: &Source,
         http: &HttpRequest,
         payload: web::Payload,
+        span: &mut Span,
     ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
@@ -233,8 +241,10 @@ impl Ingress {
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
+        let step = span.child("verify");
         let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
         let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
+        drop(step);
         if let Some(mut reply) = source.provider.handshake(&request, true) {
             prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
@@ -244,15 +254,22 @@ impl Ingress {
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         sealed.envelope.http_headers = seal::kept_headers(source, &head.0);
         check(source, &mut sealed.envelope).await?;
+        if let Some(traceparent) = span.traceparent() {
+            sealed.envelope.traceparent = Some(traceparent.into());
+        }
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
+        let step = span.child("append");
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        drop(step);
         let appended = appended.map_err(|_| Refusal::JournalSlow)??;
         if self.conflicts.enter(source, &sealed, appended) {
             source.figures.id_conflicts.inc();
         }
         let event = &sealed.envelope;
         let id = event.id.to_string();
+        span.set("cloudevents.event_id", || id.clone());
+        span.set("cloudevents.event_type", || event.kind.to_string());
         let (reply, sequence) = match appended {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");

@@ -327,6 +327,7 @@ fn the_annotated_defaults_are_the_defaults_of_the_code() {
     assert_eq!(config.server, Default::default());
     assert_eq!(config.journal, Default::default());
     assert_eq!(config.dedup, Default::default());
+    assert_eq!(config.telemetry, Default::default());
     let admin = hookferry::admin::settings::Settings::default();
     assert_eq!((config.admin.listen, config.admin.token.is_none()), (admin.listen, admin.token.is_none()));
 }
@@ -380,6 +381,6 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
     let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();
     let setup =
         setup(&text.join("\n")).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
-    let config = setup.load().unwrap_or_else(|errors| panic!("{errors}"));
+    let config = setup.var("OTLP_AUTHORIZATION", "d").load().unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.sources.len(), config.backends.len()), (2, 3));
 }

@@ -72,6 +72,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
     ("src/admin/settings.rs", "Settings", "admin"),
     ("src/journal/settings.rs", "Settings", "journal"),
     ("src/journal/settings.rs", "Dedup", "dedup"),
+    ("src/telemetry/settings.rs", "Settings", "telemetry"),
     ("src/event/route.rs", "Route", "routes"),
     ("src/verify/hmac.rs", "HmacSpec", "sources.shop.verify"),
     ("src/catalogue/contract.rs", "EventSpec", "sources.shop.event"),

@@ -21,6 +21,7 @@ pub async fn run(files: &Files) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = reloads.run(hangup) => {}
+        () = bridge.watchdog() => {}
     }
     tracing::info!("stopping; a second signal exits at once");
     tokio::select! {

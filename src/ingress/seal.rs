@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::source::{self, Source};
-use crate::event::{Envelope, Request};
+use crate::event::{Envelope, Headers, Request};
+use crate::telemetry::trace::Parent;
 
 /// Most bytes of a kept header's value, and of a trace state (W3C).
 const LONGEST_VALUE: usize = 512;
@@ -36,7 +37,7 @@ pub fn seal(
     let found = source.provider.extract(request, &content);
     let recorded_time = rfc3339(now_ms);
     let kind = format!("{}.{}", source.provider.id, found.kind.as_deref().unwrap_or("unknown"));
-    let traceparent = header(request, "traceparent").filter(|value| is_traceparent(value));
+    let parent = parent(request.headers);
     let envelope = Envelope {
         id: found.id.map_or_else(|| body_sha256.clone(), ByteString::from),
         source: source.name.as_str().into(),
@@ -50,8 +51,8 @@ pub fn seal(
         verification: ByteString::from_static(verification),
         body_sha256,
         partition_key: found.partition_key.map(ByteString::from),
-        tracestate: traceparent.as_ref().and_then(|_| header(request, "tracestate")),
-        traceparent,
+        tracestate: parent.and_then(|parent| parent.tracestate).map(ByteString::from),
+        traceparent: parent.map(|parent| parent.traceparent.into()),
         client_ip: source::text(client),
         http_headers: None,
         set_aside: None,
@@ -80,14 +81,24 @@ pub fn kept_headers(source: &Source, headers: &[(&str, &[u8])]) -> Option<ByteSt
     (!kept.is_empty()).then(|| serde_json::Value::Object(kept).to_string().into())
 }
 
-/// The value of a header that is there once and is text.
+/// The trace that the sender has begun.
+pub fn parent(headers: &dyn Headers) -> Option<Parent<'_>> {
+    let traceparent = text(headers, "traceparent").filter(|value| is_traceparent(value))?;
+    Some(Parent { traceparent, tracestate: text(headers, "tracestate") })
+}
+
 fn header(request: &Request, name: &str) -> Option<ByteString> {
-    let value = request.headers.nth(name, 0)?;
-    if request.headers.nth(name, 1).is_some() || value.len() > LONGEST_VALUE {
+    text(request.headers, name).map(ByteString::from)
+}
+
+/// The value of a header that is there once and is text.
+fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<&'a str> {
+    let value = headers.nth(name, 0)?;
+    if headers.nth(name, 1).is_some() || value.len() > LONGEST_VALUE {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?.trim();
-    (!text.is_empty()).then(|| text.into())
+    (!text.is_empty()).then_some(text)
 }
 
 /// Version 00 to fe, two ids that are not all zeros, flags (W3C Trace Context).

@@ -84,6 +84,18 @@ pub struct Figures {
     pub id_conflicts: Counter,
 }
 
+impl Outcome {
+    /// As it stands in metrics and traces.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Handshake => "handshake",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+}
+
 impl Figures {
     /// Counters under the label `source`.
     pub fn new(metrics: &Metrics, source: &str) -> Self {
@@ -93,9 +105,9 @@ impl Figures {
             metrics.requests.get_or_create(&labels).clone()
         };
         Self {
-            accepted: counter("accepted"),
-            duplicate: counter("duplicate"),
-            handshake: counter("handshake"),
+            accepted: counter(Outcome::Accepted.label()),
+            duplicate: counter(Outcome::Duplicate.label()),
+            handshake: counter(Outcome::Handshake.label()),
             refused: Refusal::ALL.iter().map(|refusal| (*refusal, counter(refusal.code()))).collect(),
             ack_seconds: metrics.ack_seconds.get_or_create(&labels).clone(),
             events: metrics.events.get_or_create(&labels).clone(),
