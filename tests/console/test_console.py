@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from harness import sources
 from harness.bridge import REPOSITORY
+from harness.sources import unique
 from harness.wait import until
 from playwright.sync_api import expect, sync_playwright
 
@@ -82,11 +83,21 @@ def ask(bridge, path):
     return bridge.admin("GET", path).json()
 
 
-UNVERIFIED = '\n[sources.open]\nprovider = "none"\ninsecure = true\nheaders = ["x-*"]\n'
+UNVERIFIED = """
+[sources.open]
+provider = "custom"
+insecure = true
+headers = ["x-*"]
+[sources.open.verify]
+kind = "none"
+[sources.open.event]
+id = "body:/id"
+type = "body:/type"
+"""
 
 
 def hostile(bridge, kind=HOSTILE):
-    body = json.dumps({"type": kind, "id": HOSTILE, "text": HOSTILE})
+    body = json.dumps({"type": kind, "id": unique(HOSTILE), "text": HOSTILE})
     answer = bridge.post("/webhooks/open", [("content-type", "application/json"), ("x-note", HOSTILE)], body.encode())
     assert answer.status == 200, answer
     return bridge.page(limit=1000)["events"][-1]
