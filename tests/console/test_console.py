@@ -83,13 +83,14 @@ def ask(bridge, path):
     return bridge.admin("GET", path).json()
 
 
-UNVERIFIED = """
+ANY_TEXT = """
 [sources.open]
 provider = "custom"
-insecure = true
-headers = ["x-*"]
+secrets = ["literal:key-of-the-open-source"]
+headers = ["x-note"]
 [sources.open.verify]
-kind = "none"
+kind = "token"
+token = { header = "x-key" }
 [sources.open.event]
 id = "body:/id"
 type = "body:/type"
@@ -98,7 +99,7 @@ type = "body:/type"
 
 def hostile(bridge, kind=HOSTILE):
     body = json.dumps({"type": kind, "id": unique(HOSTILE), "text": HOSTILE})
-    answer = bridge.post("/webhooks/open", [("content-type", "application/json"), ("x-note", HOSTILE)], body.encode())
+    answer = bridge.post("/webhooks/open", [("content-type", "application/json"), ("x-key", "key-of-the-open-source"), ("x-note", HOSTILE)], body.encode())
     assert answer.status == 200, answer
     return bridge.page(limit=1000)["events"][-1]
 
@@ -107,7 +108,7 @@ def hostile(bridge, kind=HOSTILE):
 def full(bridges, senders, to_redis):
     """A bridge with something to see in every view."""
     lost = '\n[backends.lost]\ntype = "redis"\nurl = "redis://127.0.0.1:1"\nstream = "x"\n'
-    bridge = bridges(sources.CONFIG + UNVERIFIED + to_redis + lost).start()
+    bridge = bridges(sources.CONFIG + ANY_TEXT + to_redis + lost).start()
     for _ in range(12):
         one = senders.make("std")
         assert bridge.post(one.path, one.headers, one.body).status == 200
@@ -237,7 +238,7 @@ def test_the_console_is_walked_by_keys_alone(full, visit):
 
 
 def test_a_token_is_asked_for_once_and_forgotten_at_the_end(bridges, visit):
-    bridge = bridges(UNVERIFIED, admin='token = "literal:correct-horse-battery"')
+    bridge = bridges(ANY_TEXT, admin='token = "literal:correct-horse-battery"')
     bridge.token = "correct-horse-battery"
     bridge.start()
     hostile(bridge)
