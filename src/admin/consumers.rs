@@ -63,15 +63,13 @@ pub async fn events(
     if query.after.is_some() {
         return Err(Problem::Invalid("`after` is the consumer's own cursor; PUT it to move".to_owned()));
     }
-    if query.is_newest_first() {
-        return Err(Problem::Invalid("a consumer reads from the oldest event on".to_owned()));
-    }
+    query.forwards()?;
     let after = admin.journal.cursors().get(&name).map_or(0, |cursor| cursor.decided);
     let (limit, wait) = (query.limit()?, query.wait()?);
     let stopping = admin.stopping.cancelled();
     let (reader, events) =
         page::wait(admin.journal.reader(after), &query.filter(&admin)?, limit, wait, stopping).await?;
-    Ok(answer(&events, reader.position()))
+    Ok(answer(&events, reader.position(), query.is_bare()))
 }
 
 /// Body of a `PUT`.
