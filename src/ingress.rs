@@ -177,7 +177,7 @@ impl Ingress {
             self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
-        let head = Head(request.headers());
+        let head = Head::new(request.headers());
         let mut span = trace::request(&source.path, || seal::parent(&head));
         let result = self.receive(&setup, source, &request, payload, &mut span).await;
         span.set("hookferry.source", || source.name.to_string());
