@@ -82,9 +82,9 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         provider = "github"
         [sources.one]
         secrets = ["env:NOT_SET", "hunter2"]
-        allow_ips = ["10.0.0.0/8", "here"]
         [sources.two]
         provider = "github"
+        allow_ips = ["10.0.0.0/8", "here"]
         secrets = ["env:NOT_SET"]
         path = "no-slash"
         busy_status = -1
@@ -117,7 +117,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "a.toml: server.body_timeout: `soon` is not a duration such as \"300ms\", \"10s\" or \"24h\"",
         "a.toml: sources.one.provider: missing",
         "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",
-        "a.toml: sources.one.allow_ips[1]: `here` is not a network such as \"192.0.2.0/24\", a provider of ranges (github, stripe) \
+        "a.toml: sources.two.allow_ips[1]: `here` is not a network such as \"192.0.2.0/24\", a provider of ranges (github, stripe) \
          or \"file:PATH\"",
         "a.toml: sources.two.secrets[0]: environment variable `NOT_SET` is not set",
         "a.toml: sources.two.path: must begin with `/`",
