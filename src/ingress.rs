@@ -9,6 +9,7 @@ mod body;
 mod confirmed;
 pub mod guard;
 pub mod limit;
+mod prove;
 mod refusal;
 mod refused;
 pub mod schema;
@@ -39,10 +40,10 @@ pub use source::{Figures, Outcome, Source};
 use schema::OnInvalid;
 use settings::Ack;
 
+use crate::catalogue;
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::{Metrics, Refusals};
-use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -222,13 +223,16 @@ impl Ingress {
             body: &wire,
             public_url: source.public_url.as_deref(),
         };
-        if let Some(reply) = source.provider.handshake(&request, false) {
+        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        if let Some(mut reply) = source.provider.handshake(&request, false) {
+            prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
-        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
-            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
-        if let Some(reply) = source.provider.handshake(&request, true) {
+        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
+        let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
+        if let Some(mut reply) = source.provider.handshake(&request, true) {
+            prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
@@ -238,7 +242,6 @@ impl Ingress {
         check(source, &mut sealed.envelope).await?;
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
         let event = &sealed.envelope;
         let id = event.id.to_string();

@@ -13,5 +13,6 @@ pub mod dispatch;
 pub mod event;
 pub mod ingress;
 pub mod journal;
+pub mod keys;
 pub mod telemetry;
 pub mod verify;

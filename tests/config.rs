@@ -255,9 +255,10 @@ fn a_provider_is_one_of_the_catalogue_or_described() {
     source(
         "provider = \"custom\"\nsecrets = [\"literal:x\"]\n[sources.one.verify]\nkind = \"hmac\"\nencoding = \"hex\"\n\
          signature = { header = \"x-sig\" }\nmessage = \"{bdoy}\"",
-        &["verify.message: holds `{bdoy}`; it may hold {body}, {body_sha256_hex}, {timestamp}, \
-           {method}, {path}, {url}, {form_sorted}, {secret}, {header:NAME}, {query:NAME}, {form:NAME}, \
-           {form:NAME:/POINTER}, {body:/POINTER} or {[…]}"],
+        &["verify.message: holds `{bdoy}`; it may hold {body}, {body_sha256_hex}, {body_crc32}, \
+            {body_with_secret:/POINTER}, {timestamp}, {method}, {path}, {target_escaped}, {url}, {url_form_sorted}, \
+            {form_sorted}, {form_php:NAME}, {secret}, {option:NAME}, {header:NAME}, {signed_headers:LIST,NAME}, \
+            {query:NAME}, {form:NAME}, {form:NAME:/POINTER}, {body:/POINTER} or {[…]}"],
     );
     source(
         "provider = \"github\"\nsecrets = [\"literal:x\"]\ntolerance = \"5m\"",
@@ -370,8 +371,8 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
         let key = line.split(" = ").next().unwrap_or_default();
         line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    // In place of secrets, which the example has; and what needs a file.
-    let without = ["public_keys", "schema", "on_invalid"];
+    // In place of secrets, which the example has; what needs a file, or a signature in the body.
+    let without = ["public_keys", "schema", "on_invalid", "each"];
     let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
     let option = |line: &&str| is_option(line) && !instead(line);
     let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);

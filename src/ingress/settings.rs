@@ -10,7 +10,7 @@ use super::limit::Rate;
 use super::schema::OnInvalid;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
-use crate::event::{BackendName, SecretRef, units};
+use crate::event::{BackendName, Options, SecretRef, units};
 use crate::verify;
 
 /// `[server]`: the public ingress.
@@ -94,7 +94,7 @@ pub struct Source {
     pub public_keys: Vec<SecretRef>,
     /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.

@@ -15,11 +15,11 @@ use super::schema::Schemas;
 use super::seal::Sealed;
 use super::settings::Ack;
 use crate::catalogue::Provider;
+use crate::event::SourceName;
 use crate::event::route::Glob;
-use crate::event::{Secret, SourceName};
 use crate::journal::{Journal, Key};
+use crate::keys::Ring;
 use crate::telemetry::{Metrics, metrics};
-use crate::verify::{KeyError, Keys};
 
 /// One configured sender.
 pub struct Source {
@@ -30,7 +30,7 @@ pub struct Source {
     /// Its contract, with the source's own tolerance and partition key.
     pub provider: Provider,
     /// What the signature is checked with.
-    pub keys: Keys,
+    pub keys: Ring,
     /// Networks that may send; empty: any.
     pub allow_ips: Vec<IpNet>,
     /// How often it may send; kept over a reload that does not change it.
@@ -117,14 +117,6 @@ impl Figures {
 }
 
 impl Source {
-    /// The keys that `secrets` give under `provider`'s rule.
-    ///
-    /// # Errors
-    /// A secret that does not decode.
-    pub fn keys(provider: &Provider, secrets: &[Secret]) -> Result<Keys, KeyError> {
-        provider.rule.keys(secrets)
-    }
-
     /// Whether the sender uses this method.
     pub(super) fn takes(&self, method: &str) -> Result<(), Refusal> {
         let known = self.provider.contract.methods.iter().any(|known| known == method);
