@@ -61,7 +61,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
-    let networks = Arc::new(reading.networks()?);
+    let networks = Arc::new(reading.networks());
     let schemas = Arc::new(reading.schemas());
     let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
@@ -118,17 +118,15 @@ impl Reading<'_, '_> {
         }
     }
 
-    /// Who may send; `None` where that cannot be read.
-    fn networks(&mut self) -> Option<Networks> {
-        match Networks::read(&self.settings.allow_ips) {
-            Ok(networks) => Some(networks),
-            Err(wrong) => {
-                for (n, what) in wrong {
-                    self.collect.mistake(&["sources", self.name, "allow_ips", &n.to_string()], what);
-                }
-                None
+    /// Who may send.
+    fn networks(&mut self) -> Networks {
+        Networks::read(&self.settings.allow_ips).unwrap_or_else(|wrong| {
+            for (n, what) in wrong {
+                self.collect.mistake(&["sources", self.name, "allow_ips", &n.to_string()], what);
             }
-        }
+            // With a mistake in it the configuration never comes into force.
+            Networks::default()
+        })
     }
 
     /// The schemas, compiled.

@@ -34,7 +34,7 @@ const PUBLISHED: &[(&str, &str, &str)] = &[
 const MEMBERS: [&str; 5] = ["cidr", "ip_prefix", "ipv6_prefix", "ipv4Prefix", "ipv6Prefix"];
 
 /// A set of addresses; IPv4 addresses as IPv6 maps them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Networks {
     /// First and last, in order, none touching another; `None`: every address.
     ranges: Option<Vec<(u128, u128)>>,
