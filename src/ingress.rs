@@ -179,7 +179,7 @@ impl Ingress {
         };
         let head = Head::new(request.headers());
         let mut span = trace::request(&source.path, || seal::parent(&head));
-        let result = self.receive(&setup, source, &request, payload, &mut span).await;
+        let result = self.receive(&setup, source, &request, &head, payload, &mut span).await;
         span.set("hookferry.source", || source.name.to_string());
         match result {
             Ok(reply) => {
@@ -198,11 +198,7 @@ impl Ingress {
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
                 if !refusal.is_of_signature() {
-                    self.note(
-                        source,
-                        refusal,
-                        client(&setup, source, &request, &Head::new(request.headers())).ok().flatten(),
-                    );
+                    self.note(source, refusal, client(&setup, source, &request, &head).ok().flatten());
                 }
                 refusal.response(source.busy_status, &source.methods())
             }
@@ -215,6 +211,7 @@ impl Ingress {
         setup: &Setup,
         source: &Source,
         http: &HttpRequest,
+        head: &Head<'_>,
         payload: web::Payload,
         span: &mut Span,
     ) -> Result<Reply, Refusal> {
@@ -222,8 +219,7 @@ impl Ingress {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let head = Head::new(http.headers());
-        let client = client(setup, source, http, &head)?;
+        let client = client(setup, source, http, head)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let wire = body::read(payload, declared, source.max_body, setup.body_timeout).await?;
@@ -231,7 +227,7 @@ impl Ingress {
             method: http.method().as_str(),
             path: http.uri().path(),
             query: http.query_string(),
-            headers: &head,
+            headers: head,
             body: &wire,
             public_url: source.public_url.as_deref(),
         };
