@@ -10,6 +10,7 @@ mod events;
 mod guard;
 mod health;
 mod history;
+mod log_level;
 mod openapi;
 mod page;
 mod problem;

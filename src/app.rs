@@ -8,8 +8,10 @@ mod certificates;
 mod demo;
 mod parts;
 mod reload;
+mod systemd;
 mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,7 +28,7 @@ use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
 use crate::listener;
-use crate::telemetry::{Metrics, Refusals};
+use crate::telemetry::{Metrics, Refusals, trace};
 use certificates::Certificates;
 use parts::Running;
 use watch::{Contents, Watch};
@@ -37,12 +39,17 @@ pub use reload::Reloads;
 /// Share of the grace of a stop in which lanes may publish what still waits.
 const DRAIN_SHARE: u32 = 2;
 
+/// Longest time that a stop spends on sending the last traces.
+const LAST_TRACES: Duration = Duration::from_secs(2);
+
 /// A running bridge.
 pub struct Bridge {
     /// In force; a reload replaces it.
     config: Arc<ArcSwap<Config>>,
     ingress: Arc<Ingress>,
     admin: Arc<Admin>,
+    /// Where the admin listener is.
+    listens: SocketAddr,
     servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
 }
 
@@ -68,6 +75,7 @@ impl Bridge {
         if config.demo {
             demo::add(&mut config).context("cannot make the secret of the demo source")?;
         }
+        trace::start(&config.telemetry).map_err(anyhow::Error::msg)?;
         let metrics = Metrics::default();
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         metrics.build_info.get_or_create(&version).set(1);
@@ -125,7 +133,8 @@ impl Bridge {
             admin: admin.clone(),
             certificates,
         };
-        Ok((Self { config: current, ingress, admin, servers }, reloads))
+        systemd::ready();
+        Ok((Self { config: current, ingress, admin, servers, listens: view }, reloads))
     }
 
     /// The configuration in force.
@@ -133,8 +142,14 @@ impl Bridge {
         self.config.load_full()
     }
 
+    /// Keeps systemd's watchdog quiet as long as the bridge answers. Never returns.
+    pub async fn watchdog(&self) {
+        systemd::watchdog(self.admin.journal.clone(), self.listens).await;
+    }
+
     /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.
     pub async fn stop(mut self) {
+        systemd::stopping();
         let grace = self.config.load().server.shutdown_grace;
         let deadline = tokio::time::Instant::now() + grace;
         self.admin.stopping.cancel();
@@ -154,13 +169,17 @@ impl Bridge {
             joined(task).await;
         }
         let tail = *self.admin.journal.tail().borrow();
-        let left: Vec<_> =
+        let backlogs: Vec<_> =
             self.admin.dispatch.lanes().iter().map(|lane| format!("{} {}", lane.name, lane.backlog(tail))).collect();
         let journal = self.admin.journal.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || journal.close()).await {
             tracing::error!("closing the journal panicked: {error}");
         }
-        tracing::info!(left = left.join(", "), "stopped");
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now()).min(LAST_TRACES);
+        if let Err(error) = tokio::task::spawn_blocking(move || trace::stop(left)).await {
+            tracing::error!("sending the last traces panicked: {error}");
+        }
+        tracing::info!(left = backlogs.join(", "), "stopped");
     }
 }
 

@@ -20,15 +20,16 @@ mod read;
 mod sample;
 mod value;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::event::Secret;
+use crate::event::{Options, Secret};
 use crate::verify::{Rule, RuleError, Spec};
 
-pub use contract::{Contract, EventSpec, Example, Expect, HandshakeSpec, ReplySpec, Sample, When};
+pub use contract::{
+    Contract, EventSpec, Example, Expect, HandshakeSpec, RememberSpec, ReplySpec, Sample, VisitSpec, When,
+};
 pub use extract::Extracted;
-pub use handshake::Reply;
+pub use handshake::{Effect, Reply};
 pub use value::{BadValue, Value};
 
 /// Why there is no such provider, or none that can be used.
@@ -150,8 +151,9 @@ impl Provider {
     ///
     /// # Errors
     /// An option that this provider does not know.
-    pub fn with_own(mut self, secrets: &[Secret], options: BTreeMap<String, String>) -> Result<Self, ContractError> {
-        if let Some(name) = options.keys().find(|name| !self.contract.options.contains_key(*name)) {
+    pub fn with_own(mut self, secrets: &[Secret], options: Options) -> Result<Self, ContractError> {
+        if let Some(name) = options.iter().map(|(name, _)| name).find(|name| !self.contract.options.contains_key(*name))
+        {
             let known: Vec<&str> = self.contract.options.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
             return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));
@@ -177,7 +179,9 @@ fn covers(rule: &Rule, values: &[Value]) -> bool {
         Value::Text(_) => true,
         Value::If(_, place) => covers(rule, std::slice::from_ref(place)),
         Value::Joined(values) => covers(rule, values),
-        Value::Jwt(_) => rule.covers_body(),
+        // A token in the body is the only thing there that is believed.
+        Value::Jwt(_) => true,
+        Value::BodyJwt(..) => matches!(rule.signature_pointer(), Some(pointer) if value.is_within(pointer)),
         Value::Body(pointer) => rule.covers_body() || rule.covered_pointers().contains(&pointer.as_str()),
         Value::Form { field, .. } => rule.covers_form() || rule.covered_form_fields().contains(&field.as_str()),
         Value::Header(name) => rule.covered_headers().contains(&name.as_str()),

@@ -4,6 +4,7 @@ pub mod api;
 pub mod check;
 pub mod dead;
 pub mod events;
+mod healthcheck;
 pub mod http;
 pub mod providers;
 pub mod remote;
@@ -36,8 +37,8 @@ pub struct Cli {
     #[arg(long, global = true, value_enum, default_value_t, env = "HOOKFERRY_LOG_FORMAT")]
     log_format: log::Format,
     /// Least level of the log lines: error, warn, info, debug or trace
-    #[arg(long, global = true, default_value = "info", env = "HOOKFERRY_LOG")]
-    log: tracing::Level,
+    #[arg(long, global = true, value_enum, ignore_case = true, default_value = "info", env = "HOOKFERRY_LOG")]
+    log: log::Level,
 }
 
 /// Where the configuration comes from.
@@ -77,6 +78,7 @@ enum Command {
     Tail(tail::Args),
     Events(events::Args),
     Dead(dead::Args),
+    Healthcheck(healthcheck::Args),
     Providers(providers::Args),
     /// Print the annotated default configuration
     Config {
@@ -126,6 +128,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Tail(args) => tail::run(&args, &files),
         Command::Events(args) => events::run(&args, &files),
         Command::Dead(args) => dead::run(&args, &files),
+        Command::Healthcheck(args) => healthcheck::run(args, &files),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
     }

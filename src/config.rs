@@ -31,7 +31,7 @@ pub use source::Source;
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
 use crate::listener::tls::Identity;
-use crate::{admin, backend, ingress, journal};
+use crate::{admin, backend, ingress, journal, telemetry};
 use layers::Layers;
 use mistake::did_you_mean;
 use section::{Collector, decode};
@@ -55,6 +55,8 @@ pub struct Config {
     pub journal: journal::settings::Settings,
     /// `[dedup]`.
     pub dedup: journal::settings::Dedup,
+    /// `[telemetry]`.
+    pub telemetry: telemetry::settings::Settings,
     /// `[sources.*]`, by name.
     pub sources: Vec<Source>,
     /// `[backends.*]`, by name.
@@ -106,6 +108,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let admin: admin::settings::Settings = settings(collect, &mut sections, "admin");
     let journal = settings(collect, &mut sections, "journal");
     let dedup = settings(collect, &mut sections, "dedup");
+    let telemetry = parts::telemetry(collect, sections.remove("telemetry"), vars);
     let sources = parts::entries::<SourceName>(collect, "sources", sections.remove("sources"));
     let backends = parts::entries::<BackendName>(collect, "backends", sections.remove("backends"));
     let routes = parts::routes(collect, sections.remove("routes"));
@@ -125,6 +128,9 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let token = cross::token(collect, &admin, vars);
     let tls = server.tls.as_ref().and_then(|tls| cross::identity(collect, "server", tls));
     let admin_tls = admin.tls.as_ref().and_then(|tls| cross::identity(collect, "admin", tls));
+    if let Err(what) = telemetry.traces_url() {
+        collect.mistake(&["telemetry", "otlp_endpoint"], what);
+    }
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
     cross::holders(collect, &names);
@@ -138,7 +144,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin = Admin { listen: admin.listen, token, hosts: admin.hosts, tls: admin_tls };
-    Ok(Config { server, tls, admin, journal, dedup, sources, backends, routes, demo })
+    Ok(Config { server, tls, admin, journal, dedup, telemetry, sources, backends, routes, demo })
 }
 
 /// The lowest layer.
@@ -159,7 +165,7 @@ where
 }
 
 fn unknown(collect: &mut Collector, left: &Map<String, Value>) {
-    const SECTIONS: [&str; 7] = ["server", "admin", "journal", "dedup", "sources", "backends", "routes"];
+    const SECTIONS: [&str; 8] = ["server", "admin", "journal", "dedup", "telemetry", "sources", "backends", "routes"];
     let mut names: Vec<&String> = left.keys().collect();
     names.sort();
     for name in names {

@@ -9,6 +9,7 @@
 mod again;
 pub mod aside;
 pub mod dead;
+mod figures;
 pub mod files;
 mod lane;
 pub mod replay;

@@ -10,12 +10,14 @@ pub mod envelope;
 pub mod form;
 pub mod json;
 pub mod names;
+pub mod options;
 pub mod route;
 pub mod secret;
 pub mod units;
 
 pub use envelope::{Envelope, Stored};
 pub use names::{BackendName, ConsumerName, SourceName};
+pub use options::{Options, Setting};
 pub use secret::{Secret, SecretRef};
 
 /// Request headers, as verification and extraction need them; names are compared without case.

@@ -7,9 +7,12 @@
 
 mod body;
 mod confirmed;
+mod conflicts;
 mod early;
 pub mod guard;
 pub mod limit;
+pub mod networks;
+mod prove;
 mod refusal;
 mod refused;
 pub mod schema;
@@ -40,10 +43,11 @@ pub use source::{Figures, Outcome, Source};
 use schema::OnInvalid;
 use settings::Ack;
 
+use crate::catalogue;
 use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
+use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
-use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
 const FLUSH: Duration = Duration::from_millis(50);
@@ -61,6 +65,7 @@ pub struct Ingress {
     tail: watch::Receiver<u64>,
     unknown: Counter,
     unrouted: Counter,
+    conflicts: conflicts::Conflicts,
     refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
@@ -93,13 +98,21 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Request headers as verification reads them.
-struct Head<'a>(&'a HeaderMap);
+/// Request headers as verification reads them: a dozen of them, listed once, since comparing names in a list costs a
+/// fraction of hashing them, or of walking the map.
+struct Head<'a>(Vec<(&'a str, &'a [u8])>);
+
+impl<'a> Head<'a> {
+    fn new(headers: &'a HeaderMap) -> Self {
+        let mut list = Vec::with_capacity(headers.len());
+        list.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+        Self(list)
+    }
+}
 
 impl Headers for Head<'_> {
     fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
-        // A request has a dozen headers: comparing beats parsing and hashing the name each time.
-        self.0.iter().filter(|(key, _)| key.as_str() == name).nth(n).map(|(_, value)| value.as_bytes())
+        self.0.iter().filter(|(key, _)| *key == name).nth(n).map(|(_, value)| *value)
     }
 }
 
@@ -115,6 +128,7 @@ impl Ingress {
             journal,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
             unrouted: metrics.unrouted.clone(),
+            conflicts: conflicts::Conflicts::default(),
             refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
@@ -163,24 +177,26 @@ impl Ingress {
             self.note_unknown(&request);
             return self.unknown_source();
         };
-        match self.receive(&setup, source, &request, payload).await {
+        let head = Head::new(request.headers());
+        let mut span = trace::request(&source.path, || seal::parent(&head));
+        let result = self.receive(&setup, source, &request, &head, payload, &mut span).await;
+        span.set("hookferry.source", || source.name.to_string());
+        match result {
             Ok(reply) => {
                 let outcome = match &reply {
                     Reply::Accepted(_) => Outcome::Accepted,
                     Reply::Duplicate(_) => Outcome::Duplicate,
                     Reply::Handshake(_) => Outcome::Handshake,
                 };
+                span.set("hookferry.outcome", || outcome.label().to_owned());
                 source.figures.count(outcome);
                 source.figures.ack_seconds.observe(start.elapsed().as_secs_f64());
                 respond(source, reply)
             }
             Err(refusal) => {
+                span.fail(refusal.code());
                 if !refusal.is_of_signature() {
-                    self.note(
-                        source,
-                        refusal,
-                        client(&setup, source, request.peer_addr(), request.headers()).ok().flatten(),
-                    );
+                    self.note(source, refusal, client(&setup, source, request.peer_addr(), &head).ok().flatten());
                 }
                 self.refused(source, refusal)
             }
@@ -193,46 +209,61 @@ impl Ingress {
         setup: &Setup,
         source: &Source,
         http: &HttpRequest,
+        head: &Head<'_>,
         payload: web::Payload,
+        span: &mut Span,
     ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let client = client(setup, source, http.peer_addr(), http.headers())?;
+        let client = client(setup, source, http.peer_addr(), head)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let wire = body::read(payload, declared(http.headers()), source.max_body, setup.body_timeout).await?;
-        let head = Head(http.headers());
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
             query: http.query_string(),
-            headers: &head,
+            headers: head,
             body: &wire,
             public_url: source.public_url.as_deref(),
         };
-        if let Some(reply) = source.provider.handshake(&request, false) {
+        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        if let Some(mut reply) = source.provider.handshake(&request, false) {
+            prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
-        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
-            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
-        if let Some(reply) = source.provider.handshake(&request, true) {
+        let step = span.child("verify");
+        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
+        let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
+        drop(step);
+        if let Some(mut reply) = source.provider.handshake(&request, true) {
+            prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
         let content = body::decode(&wire, encoding, source.max_body)?;
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
-        let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-        sealed.envelope.http_headers = seal::kept_headers(source, all);
+        sealed.envelope.http_headers = seal::kept_headers(source, &head.0);
         check(source, &mut sealed.envelope).await?;
+        if let Some(traceparent) = span.traceparent() {
+            sealed.envelope.traceparent = Some(traceparent.into());
+        }
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        let step = span.child("append");
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        drop(step);
+        let appended = appended.map_err(|_| Refusal::JournalSlow)??;
+        if self.conflicts.enter(source, &sealed, appended) {
+            source.figures.id_conflicts.inc();
+        }
         let event = &sealed.envelope;
         let id = event.id.to_string();
-        let (reply, sequence) = match appended.map_err(|_| Refusal::JournalSlow)?? {
+        span.set("cloudevents.event_id", || id.clone());
+        span.set("cloudevents.event_type", || event.kind.to_string());
+        let (reply, sequence) = match appended {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
@@ -260,18 +291,13 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// The sender's address, if it may send.
-fn client(
-    setup: &Setup,
-    source: &Source,
-    peer: Option<SocketAddr>,
-    headers: &HeaderMap,
-) -> Result<Option<IpAddr>, Refusal> {
+fn client(setup: &Setup, source: &Source, peer: Option<SocketAddr>, head: &Head) -> Result<Option<IpAddr>, Refusal> {
     let peer = peer.map(|address| address.ip());
-    let client = peer.map(|peer| guard::client_ip(peer, &Head(headers), &setup.trusted_proxies));
+    let client = peer.map(|peer| guard::client_ip(peer, head, &setup.trusted_proxies));
     match client {
-        Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
+        Some(client) if source.networks.hold(client) => Ok(Some(client)),
         // A Unix socket has no addresses; a list of networks cannot allow it.
-        None if source.allow_ips.is_empty() => Ok(None),
+        None if source.networks.is_any() => Ok(None),
         _ => Err(Refusal::AddressNotAllowed),
     }
 }

@@ -17,9 +17,11 @@
 mod answer;
 mod cursors;
 mod dedup;
+mod disk;
 mod find;
 mod format;
 mod keeper;
+mod lock;
 mod queue;
 mod reader;
 mod recovery;
@@ -28,6 +30,7 @@ mod scan;
 mod segment;
 pub mod settings;
 mod sidecar;
+mod tail;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -180,10 +183,12 @@ pub struct Options {
 pub struct Journal {
     shared: Arc<Shared>,
     threads: Arc<Mutex<Vec<std::thread::JoinHandle<()>>>>,
+    lock: Arc<lock::DirLock>,
 }
 
 /// What the threads and the readers share.
 struct Shared {
+    disk: Box<dyn disk::Disk>,
     dir: PathBuf,
     id: [u8; 16],
     settings: settings::Settings,
@@ -201,7 +206,6 @@ struct Shared {
     cursors: Mutex<cursors::Cursors>,
     damaged: Mutex<reader::Damaged>,
     keeper: keeper::Desk,
-    lock: std::fs::File,
 }
 
 /// A panic elsewhere must not close the journal: what the lock guards is consistent at every step.
@@ -222,7 +226,8 @@ impl Journal {
     /// # Errors
     /// [`OpenError`]; nothing on disk was changed where it is in use or newer.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        let (shared, writer) = recovery::open(options)?;
+        let lock = lock::DirLock::take(&options.settings.dir)?;
+        let (shared, writer) = recovery::open(options, Box::new(disk::System), || lock.sign())?;
         let shared = Arc::new(shared);
         let mut threads = Vec::new();
         for (name, body) in [
@@ -244,7 +249,7 @@ impl Journal {
             let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
             threads.push(thread.map_err(OpenError::io(&shared.dir))?);
         }
-        Ok(Self { shared, threads: Arc::new(Mutex::new(threads)) })
+        Ok(Self { shared, threads: Arc::new(Mutex::new(threads)), lock: Arc::new(lock) })
     }
 
     /// Appends one event; resolves once it, or the event that it repeats, is on disk.
@@ -349,9 +354,7 @@ impl Journal {
                 tracing::error!("a thread of the journal panicked");
             }
         }
-        if let Err(error) = self.shared.lock.unlock() {
-            tracing::warn!("cannot unlock the journal: {error}");
-        }
+        self.lock.release();
     }
 }
 

@@ -13,6 +13,7 @@ pub mod dispatch;
 pub mod event;
 pub mod ingress;
 pub mod journal;
+pub mod keys;
 pub mod listener;
 pub mod telemetry;
 pub mod verify;

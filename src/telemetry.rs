@@ -4,6 +4,8 @@ pub mod log;
 pub mod metrics;
 mod refusals;
 mod scrape;
+pub mod settings;
+pub mod trace;
 
 pub use metrics::Metrics;
 pub use refusals::{Refusals, Refused};

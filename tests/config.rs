@@ -82,9 +82,9 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         provider = "github"
         [sources.one]
         secrets = ["env:NOT_SET", "hunter2"]
-        allow_ips = ["10.0.0.0/8", "here"]
         [sources.two]
         provider = "github"
+        allow_ips = ["10.0.0.0/8", "here"]
         secrets = ["env:NOT_SET"]
         path = "no-slash"
         busy_status = -1
@@ -117,7 +117,8 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "a.toml: server.body_timeout: `soon` is not a duration such as \"300ms\", \"10s\" or \"24h\"",
         "a.toml: sources.one.provider: missing",
         "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",
-        "a.toml: sources.one.allow_ips: `here` is not a network such as \"192.0.2.0/24\"",
+        "a.toml: sources.two.allow_ips[1]: `here` is not a network such as \"192.0.2.0/24\", a provider of ranges (github, stripe) \
+         or \"file:PATH\"",
         "a.toml: sources.two.secrets[0]: environment variable `NOT_SET` is not set",
         "a.toml: sources.two.path: must begin with `/`",
         "a.toml: sources.two.backends: no backend is named `mian`; did you mean `main`?",
@@ -269,9 +270,10 @@ fn a_provider_is_one_of_the_catalogue_or_described() {
     source(
         "provider = \"custom\"\nsecrets = [\"literal:x\"]\n[sources.one.verify]\nkind = \"hmac\"\nencoding = \"hex\"\n\
          signature = { header = \"x-sig\" }\nmessage = \"{bdoy}\"",
-        &["verify.message: holds `{bdoy}`; it may hold {body}, {body_sha256_hex}, {timestamp}, \
-           {method}, {path}, {url}, {form_sorted}, {secret}, {header:NAME}, {query:NAME}, {form:NAME}, \
-           {form:NAME:/POINTER}, {body:/POINTER} or {[…]}"],
+        &["verify.message: holds `{bdoy}`; it may hold {body}, {body_sha256_hex}, {body_crc32}, \
+            {body_with_secret:/POINTER}, {timestamp}, {method}, {path}, {target_escaped}, {url}, {url_form_sorted}, \
+            {form_sorted}, {form_php:NAME}, {secret}, {option:NAME}, {header:NAME}, {signed_headers:LIST,NAME}, \
+            {query:NAME}, {form:NAME}, {form:NAME:/POINTER}, {body:/POINTER} or {[…]}"],
     );
     source(
         "provider = \"github\"\nsecrets = [\"literal:x\"]\ntolerance = \"5m\"",
@@ -339,6 +341,7 @@ fn the_annotated_defaults_are_the_defaults_of_the_code() {
     assert_eq!(config.server, Default::default());
     assert_eq!(config.journal, Default::default());
     assert_eq!(config.dedup, Default::default());
+    assert_eq!(config.telemetry, Default::default());
     let admin = hookferry::admin::settings::Settings::default();
     assert_eq!((config.admin.listen, config.admin.token.is_none()), (admin.listen, admin.token.is_none()));
 }
@@ -384,14 +387,14 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
         let key = line.split(" = ").next().unwrap_or_default();
         line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    // In place of secrets, which the example has; and what needs a file.
-    let without = ["public_keys", "schema", "on_invalid"];
+    // In place of secrets, which the example has; what needs a file, or a signature in the body.
+    let without = ["public_keys", "schema", "on_invalid", "each"];
     let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
     let option = |line: &&str| is_option(line) && !instead(line);
     let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);
     let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();
     let setup =
         setup(&text.join("\n")).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
-    let config = setup.load().unwrap_or_else(|errors| panic!("{errors}"));
+    let config = setup.var("OTLP_AUTHORIZATION", "d").load().unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!((config.sources.len(), config.backends.len()), (2, 3));
 }

@@ -63,15 +63,13 @@ pub async fn events(
     if query.after.is_some() {
         return Err(Problem::Invalid("`after` is the consumer's own cursor; PUT it to move".to_owned()));
     }
-    if query.is_newest_first() {
-        return Err(Problem::Invalid("a consumer reads from the oldest event on".to_owned()));
-    }
+    query.forwards()?;
     let after = admin.journal.cursors().get(&name).map_or(0, |cursor| cursor.decided);
     let (limit, wait) = (query.limit()?, query.wait()?);
     let stopping = admin.stopping.cancelled();
     let (reader, events) =
         page::wait(admin.journal.reader(after), &query.filter(&admin)?, limit, wait, stopping).await?;
-    Ok(answer(&events, reader.position()))
+    Ok(answer(&events, reader.position(), query.is_bare()))
 }
 
 /// Body of a `PUT`.
@@ -96,7 +94,7 @@ pub async fn put(path: web::Path<String>, body: web::Bytes, admin: web::Data<Adm
         return Err(Problem::Invalid(format!("`sequence` is {decided}, but the last event is {tail}")));
     }
     let saved = admin.journal.sync_cursor(&name, Cursor { decided, published: decided });
-    saved.await.map_err(|_| Problem::Failed("the journal is closed".to_owned()))?;
+    saved.await.map_err(|_| Problem::Failed("the journal cannot write it".to_owned()))?;
     Ok(HttpResponse::Ok().json(Consumer::new(&path, decided)))
 }
 
@@ -109,6 +107,6 @@ pub async fn delete(path: web::Path<String>, admin: web::Data<Admin>) -> Result<
         return Err(Problem::NotFound(format!("there is no consumer `{path}`")));
     }
     let dropped = admin.journal.drop_cursor(&name);
-    dropped.await.map_err(|_| Problem::Failed("the journal is closed".to_owned()))?;
+    dropped.await.map_err(|_| Problem::Failed("the journal cannot write it".to_owned()))?;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -53,7 +53,7 @@ pub struct Query {
     until: Option<String>,
     /// Longest wait for the first event, such as `30s`; at most a minute.
     wait: Option<String>,
-    /// Of a stream: whether the events come with their data, which they do if not given.
+    /// Whether the events come with their data, which they do if not given.
     data: Option<bool>,
 }
 
@@ -108,8 +108,20 @@ impl Query {
     }
 
     /// Whether the newest events come first.
-    pub fn is_newest_first(&self) -> bool {
+    fn is_newest_first(&self) -> bool {
         self.order == Some(Order::Newest)
+    }
+
+    /// Refuses what makes sense only where events are looked for backwards.
+    ///
+    /// # Errors
+    /// `order=newest` or `before`.
+    pub fn forwards(&self) -> Result<(), Problem> {
+        if self.is_newest_first() || self.before.is_some() {
+            let what = "here events are read from the oldest on: neither `order=newest` nor `before` can be";
+            return Err(Problem::Invalid(what.to_owned()));
+        }
+        Ok(())
     }
 
     /// Whether a stream's events come without their data.
@@ -159,13 +171,17 @@ pub fn sequence(name: &str, text: &str) -> Result<u64, Problem> {
 }
 
 /// `{"events":[…],"next":"…"}`: `next` is the position from which to ask again.
-pub fn answer(events: &[Stored], next: u64) -> HttpResponse {
+pub fn answer(events: &[Stored], next: u64, bare: bool) -> HttpResponse {
     let mut out = b"{\"events\":[".to_vec();
     for (at, stored) in events.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        stored.write_json(&mut out);
+        if bare {
+            stored.write_attributes(&mut out);
+        } else {
+            stored.write_json(&mut out);
+        }
     }
     out.extend_from_slice(format!("],\"next\":\"{next:020}\"}}").as_bytes());
     HttpResponse::Ok().content_type("application/json").body(out)
@@ -185,7 +201,7 @@ pub async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpR
             ));
         }
         let found = newest(&admin, before, filter, limit).await?;
-        return Ok(answer(&found.events, found.next));
+        return Ok(answer(&found.events, found.next, query.is_bare()));
     }
     if before.is_some() {
         return Err(Problem::Invalid("`before` stands with `order=newest`".to_owned()));
@@ -198,7 +214,7 @@ pub async fn list(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpR
     }
     let stopping = admin.stopping.cancelled();
     let (reader, events) = page::wait(admin.journal.reader(after), &filter, limit, wait, stopping).await?;
-    Ok(answer(&events, reader.position()))
+    Ok(answer(&events, reader.position(), query.is_bare()))
 }
 
 /// The newest wanted events before a position.

@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{backends, consumers, dead, events, health, refusals, replay, stream};
+use super::{backends, consumers, dead, events, health, log_level, refusals, replay, stream};
 
 /// Media type of an error.
 const PROBLEM: &str = "application/problem+json";
@@ -20,7 +20,7 @@ const PROBLEM: &str = "application/problem+json";
             refused where its Host, Origin or Sec-Fetch-Site is another site's."
     ),
     paths(
-        health::live, health::ready, health::metrics, show, health::status, health::sources, refusals::list,
+        health::live, health::ready, health::metrics, show, health::status, log_level::show, log_level::put, health::sources, refusals::list,
         events::list, stream::stream, events::show, replay::event, consumers::list, consumers::events, consumers::put,
         consumers::delete, backends::list, backends::pause, backends::resume, dead::list, dead::show, dead::delete,
         dead::replay, replay::list, replay::range, replay::cancel,

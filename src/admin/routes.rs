@@ -6,7 +6,7 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpResponse, Route, web};
 
 use super::problem::Problem;
-use super::{backends, console, consumers, dead, events, health, openapi, refusals, replay, stream};
+use super::{backends, console, consumers, dead, events, health, log_level, openapi, refusals, replay, stream};
 
 /// One method of one path.
 pub struct Entry {
@@ -34,6 +34,8 @@ pub const API: &[Entry] = table! {
     GET "/metrics" health::metrics;
     GET "/openapi.json" openapi::show;
     GET "/v1/status" health::status;
+    GET "/v1/log-level" log_level::show;
+    PUT "/v1/log-level" log_level::put;
     GET "/v1/sources" health::sources;
     GET "/v1/refusals" refusals::list;
     GET "/v1/events" events::list;

@@ -42,9 +42,7 @@ pub async fn stream(request: HttpRequest, admin: web::Data<Admin>) -> Result<Htt
         (None, None) => *admin.journal.tail().borrow(),
     };
     let (reader, filter) = (Some(admin.journal.reader(after)), query.filter(&admin)?);
-    if query.is_newest_first() {
-        return Err(Problem::Invalid("a stream reads from the oldest event on".to_owned()));
-    }
+    query.forwards()?;
     // At once: a client knows that it is connected, and from where to resume, before the first event.
     let waiting = VecDeque::from([Bytes::from(format!("id: {after:020}\n\n"))]);
     let follow = Follow { admin, reader, filter, waiting, bare: query.is_bare() };

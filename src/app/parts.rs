@@ -13,6 +13,7 @@ use crate::event::BackendName;
 use crate::event::route::Routes;
 use crate::ingress::{self, limit::Limits};
 use crate::journal::Journal;
+use crate::keys;
 use crate::telemetry::Metrics;
 
 /// Everything that can change while the process runs.
@@ -43,7 +44,8 @@ pub struct Running<'a> {
 /// A source cannot be used.
 pub fn make(config: &Config, running: &Running) -> anyhow::Result<Parts> {
     let routes = Arc::new(config.routes.clone());
-    let sources = config.sources.iter().map(|source| receiver(source, config, running));
+    let mut client = None;
+    let sources = config.sources.iter().map(|source| receiver(source, config, running, &mut client));
     let sources = sources.collect::<anyhow::Result<_>>()?;
     let follow = |name: &BackendName| (name.clone(), running.journal.follow_cursor(&dispatch::cursor_name(name)));
     let confirmed = ingress::Confirmed::new(config.routes.clone(), running.backends.iter().map(follow).collect());
@@ -82,7 +84,33 @@ fn view(source: &config::Source, config: &Config) -> SourceView {
     }
 }
 
-fn receiver(source: &config::Source, config: &Config, running: &Running) -> anyhow::Result<ingress::Source> {
+/// The keys of a source, and the task that fetches or keeps them where one is needed.
+fn ring(source: &config::Source, config: &Config, client: &mut Option<keys::Client>) -> anyhow::Result<keys::Ring> {
+    let (name, provider) = (source.name.clone(), &source.provider);
+    let store = keys::store(&config.journal.dir, &name);
+    let mut secrets = source.secrets.clone();
+    if provider.learns() {
+        secrets.splice(0..0, store.read()?);
+    }
+    let own = source.keys_of(&secrets)?;
+    if !provider.acts() && !provider.rule.fetches(&own) {
+        return Ok(keys::Ring::fixed(name, provider.rule.clone(), own));
+    }
+    let client = match client {
+        Some(client) => client.clone(),
+        None => client.insert(keys::Client::new().context("no certificate authorities to fetch keys with")?).clone(),
+    };
+    let (mut ring, keeper) = keys::Ring::kept(name, provider.rule.clone(), own, secrets, client, store);
+    ring.own(tokio::spawn(keeper.run(super::now_ms)));
+    Ok(ring)
+}
+
+fn receiver(
+    source: &config::Source,
+    config: &Config,
+    running: &Running,
+    client: &mut Option<keys::Client>,
+) -> anyhow::Result<ingress::Source> {
     let settings = &source.settings;
     let contract = &source.provider.contract;
     // The loader has checked the ranges.
@@ -91,8 +119,8 @@ fn receiver(source: &config::Source, config: &Config, running: &Running) -> anyh
         name: source.name.clone(),
         path: source.path.clone(),
         provider: source.provider.clone(),
-        keys: source.keys().with_context(|| format!("source {}", source.name))?,
-        allow_ips: settings.allow_ips.clone(),
+        keys: ring(source, config, client).with_context(|| format!("source {}", source.name))?,
+        networks: source.networks.clone(),
         limits: limits(source, running),
         max_body: settings.max_body.unwrap_or(config.server.max_body),
         dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),

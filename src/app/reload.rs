@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use super::certificates::Certificates;
 use super::watch::{Contents, Watch};
-use super::{demo, now_ms, parts};
+use super::{demo, now_ms, parts, systemd};
 use crate::admin::Admin;
 use crate::config::{Config, Errors, Origin};
 use crate::event::BackendName;
@@ -51,6 +51,7 @@ impl Reloads {
     }
 
     async fn reload(&mut self) {
+        systemd::reloading();
         let result = self.attempt().await;
         let now_ms = now_ms();
         let metrics = &self.admin.parts.metrics;
@@ -80,6 +81,7 @@ impl Reloads {
         let successful = next.last_reload.as_ref().is_some_and(|reload| reload.successful);
         count(metrics, successful, now_ms);
         self.admin.configuration.store(Arc::new(next));
+        systemd::ready();
     }
 
     /// Reads, makes all parts, and only then replaces any; the keys that need a restart.
@@ -177,6 +179,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     key("journal.retention", old.journal.retention != new.journal.retention);
     key("journal.segment_bytes", old.journal.segment_bytes != new.journal.segment_bytes);
     key("dedup.max_keys", old.dedup.max_keys != new.dedup.max_keys);
+    key("telemetry", old.telemetry != new.telemetry);
     let names = old.backends.iter().chain(&new.backends).map(|(name, _)| name);
     for name in names.collect::<BTreeSet<_>>() {
         let settings = |config: &Config| config.backends.iter().find(|(of, _)| of == name).map(|(_, s)| s.clone());

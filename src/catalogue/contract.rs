@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ContractError;
 use super::value::Value;
-use crate::event::units;
+use crate::event::{Options, units};
 use crate::verify::Spec;
 
 /// Everything that a receiver must know of a sender.
@@ -95,6 +95,35 @@ pub struct HandshakeSpec {
     pub signed: bool,
     /// The answer.
     pub reply: ReplySpec,
+    /// An address to visit in the background.
+    #[serde(default)]
+    pub visit: Option<VisitSpec>,
+    /// A secret to believe from now on.
+    #[serde(default)]
+    pub remember: Option<RememberSpec>,
+    /// Place of a text that is put where the operator finds it, e.g. `body:/verification_token`.
+    #[serde(default)]
+    pub capture: Option<String>,
+}
+
+/// `visit`: what a sender wants fetched as a sign of consent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitSpec {
+    /// Place of the address, e.g. `body:/SubscribeURL`.
+    pub url: String,
+    /// The only addresses that are visited, as in `keys.allow`.
+    pub allow: Vec<String>,
+}
+
+/// `remember`: a sender that chooses the secret itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RememberSpec {
+    /// Place of the secret, e.g. `header:x-hook-secret`.
+    pub secret: String,
+    /// Whether it is believed only where the source has no secret yet, since nothing proves who shows it.
+    pub first_only: bool,
 }
 
 /// Conditions of a handshake; all of those given must hold. A value is the text itself, `*` for any, or
@@ -114,6 +143,8 @@ pub struct When {
     pub form: BTreeMap<String, String>,
     /// Places that must hold nothing, e.g. `header:x-signature`.
     pub without: Vec<String>,
+    /// Options that the source must not set.
+    pub without_option: Vec<String>,
 }
 
 /// The answer to a handshake.
@@ -156,11 +187,12 @@ impl Default for Sample {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Secret or public key as the sender shows it to the operator.
+    /// Secret or public key as the sender shows it to the operator; empty where a request shows its own key.
+    #[serde(default)]
     pub secret: String,
     /// What the source sets in `options`.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Whether the request bears no proof, as some challenges do not.
     #[serde(default)]
     pub unsigned: bool,

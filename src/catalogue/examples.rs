@@ -12,7 +12,8 @@ fn other(provider: &Provider) -> &'static str {
 }
 
 fn keys(provider: &Provider, secret: &str) -> Keys {
-    provider.rule.keys(&[Secret::new(secret.into()).unwrap()]).unwrap()
+    let secrets: Vec<_> = Secret::new(secret.into()).into_iter().collect();
+    provider.rule.keys(&secrets).unwrap()
 }
 
 fn draft(example: &Example) -> Draft {
@@ -92,7 +93,7 @@ fn every_challenge_is_answered_as_its_sender_wants_and_no_event_is() {
     for name in names() {
         let provider = provider(name).unwrap();
         for example in &provider.contract.example {
-            let secrets = [Secret::new(example.secret.clone().into()).unwrap()];
+            let secrets: Vec<_> = Secret::new(example.secret.clone().into()).into_iter().collect();
             let provider = provider.clone().with_own(&secrets, example.options.clone()).unwrap();
             let draft = draft(example);
             let early = provider.handshake(&draft.request(), false);

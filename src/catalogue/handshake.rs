@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use subtle::ConstantTimeEq as _;
+use url::Url;
 
 use super::contract::HandshakeSpec;
 use super::read::{Compiler, Place, Reader};
 use super::value::Value;
 use super::{ContractError, Provider};
 use crate::event::json::Pointers;
-use crate::event::{Request, Secret};
-use crate::verify::{self, Encoding, Hash, Rule};
+use crate::event::{Options, Request, Secret};
+use crate::verify::{self, Encoding, Hash, Pattern, Rule};
 
 /// The answer to a challenge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,14 +24,42 @@ pub struct Reply {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: String,
+    /// What has to happen besides; before the answer, except a visit.
+    pub effect: Option<Effect>,
 }
+
+/// What a challenge asks for besides an answer.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// To visit an address, which the provider's file allows.
+    Visit(Url),
+    /// To believe a secret from now on.
+    Learn { secret: Secret, first_only: bool },
+    /// To show a text to the operator.
+    Show(Secret),
+}
+
+impl PartialEq for Effect {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Visit(a), Self::Visit(b)) => a == b,
+            (Self::Learn { secret: a, first_only: x }, Self::Learn { secret: b, first_only: y }) => {
+                a.expose() == b.expose() && x == y
+            }
+            (Self::Show(a), Self::Show(b)) => a.expose() == b.expose(),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Effect {}
 
 /// What a source adds to its provider: the answers to some challenges need it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
     /// Newest first.
     pub(super) secrets: Vec<Secret>,
-    pub(super) options: BTreeMap<String, String>,
+    pub(super) options: Options,
 }
 
 /// A compiled [`HandshakeSpec`].
@@ -40,11 +69,21 @@ pub(super) struct Handshake {
     method: Option<String>,
     conditions: Vec<(Place, Wanted)>,
     without: Vec<Place>,
+    without_option: Vec<String>,
+    effect: Option<Wish>,
     status: u16,
     content_type: &'static str,
     headers: Vec<(String, Vec<Part>)>,
     body: Vec<Part>,
     pointers: Pointers,
+}
+
+/// An [`Effect`], and where in the request it stands.
+#[derive(Debug, Clone)]
+enum Wish {
+    Visit(Place, Vec<Pattern>),
+    Learn(Place, bool),
+    Show(Place),
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +135,9 @@ impl Handshake {
         }
         let without = when.without.iter().map(|text| place(&mut compiler, text, "handshake.when"));
         let without = without.collect::<Result<_, _>>()?;
+        let options_known = when.without_option.iter().map(|name| declared(name, options, "handshake.when"));
+        let without_option = options_known.collect::<Result<_, _>>()?;
+        let effect = wish(&mut compiler, spec)?;
         let body = parts(&mut compiler, &spec.reply.body, options)?;
         let mut headers = Vec::new();
         for (name, text) in &spec.reply.headers {
@@ -106,6 +148,8 @@ impl Handshake {
             method: when.method.clone(),
             conditions,
             without,
+            without_option,
+            effect,
             status: spec.reply.status,
             content_type,
             headers,
@@ -119,7 +163,9 @@ impl Handshake {
             return None;
         }
         let reader = Reader::new(request, request.body, &self.pointers);
-        if self.without.iter().any(|place| reader.read(place).is_some()) {
+        if self.without.iter().any(|place| reader.read(place).is_some())
+            || self.without_option.iter().any(|name| own.options.get(name).is_some())
+        {
             return None;
         }
         // A token that the source set is compared in constant time, like every secret.
@@ -127,7 +173,8 @@ impl Handshake {
             (Some(_), Wanted::Any) => true,
             (Some(found), Wanted::Text(text)) => found == text.as_str(),
             (Some(found), Wanted::Option(name)) => {
-                own.options.get(name).is_some_and(|set| bool::from(set.as_bytes().ct_eq(found.as_bytes())))
+                let same = |set: &String| bool::from(set.as_bytes().ct_eq(found.as_bytes()));
+                own.options.texts(name).iter().fold(false, |any, set| any | same(set))
             }
             (None, _) => false,
         };
@@ -143,7 +190,7 @@ impl Handshake {
                         continue;
                     }
                     Part::Insert(place) => reader.read(place)?.into_owned(),
-                    Part::Option(name) => own.options.get(name)?.clone(),
+                    Part::Option(name) => own.options.text(name)?.to_owned(),
                     Part::Mac(hash, encoding, place) => {
                         let text = reader.read(place)?;
                         if !is_token(&text) {
@@ -171,11 +218,62 @@ impl Handshake {
             }
             headers.push((name.clone(), value));
         }
-        Some(Reply { status: self.status, content_type: self.content_type, headers, body: write(&self.body)? })
+        let effect = match &self.effect {
+            None => None,
+            Some(wish) => Some(wish.read(&reader, &own.options)?),
+        };
+        Some(Reply { status: self.status, content_type: self.content_type, headers, body: write(&self.body)?, effect })
     }
 }
 
+impl Wish {
+    /// The effect; `None` where the request does not hold it, or asks for an address that is not allowed.
+    fn read(&self, reader: &Reader, options: &Options) -> Option<Effect> {
+        let secret = |place| Secret::new(reader.read(place)?.into_owned().into_bytes());
+        match self {
+            Self::Learn(place, first_only) => Some(Effect::Learn { secret: secret(place)?, first_only: *first_only }),
+            Self::Show(place) => secret(place).map(Effect::Show),
+            Self::Visit(place, allowed) => {
+                let url = Url::parse(&reader.read(place)?).ok()?;
+                let hosts = options.texts("hosts");
+                let further =
+                    |pattern: &Pattern| hosts.iter().filter_map(|host| pattern.at(host)).any(|p| p.matches(&url));
+                let fits = allowed.iter().any(|pattern| pattern.matches(&url) || further(pattern));
+                fits.then_some(Effect::Visit(url))
+            }
+        }
+    }
+}
+
+fn wish(compiler: &mut Compiler, spec: &HandshakeSpec) -> Result<Option<Wish>, ContractError> {
+    Ok(match (&spec.visit, &spec.remember, &spec.capture) {
+        (None, None, None) => None,
+        (Some(visit), None, None) => {
+            let key = "handshake.visit";
+            let allowed: Option<Vec<_>> = visit.allow.iter().map(|text| Pattern::new(text)).collect();
+            let allowed = allowed.filter(|allowed| !allowed.is_empty() && spec.signed);
+            let what = "needs `signed = true`, and addresses like https://HOST/PATH in `allow`";
+            Some(Wish::Visit(place(compiler, &visit.url, key)?, allowed.ok_or_else(|| ContractError::key(key, what))?))
+        }
+        (None, Some(remember), None) => {
+            Some(Wish::Learn(place(compiler, &remember.secret, "handshake.remember")?, remember.first_only))
+        }
+        (None, None, Some(text)) => Some(Wish::Show(place(compiler, text, "handshake.capture")?)),
+        _ => return Err(ContractError::key("handshake", "has more than one of `visit`, `remember` and `capture`")),
+    })
+}
+
 impl Provider {
+    /// Whether a source can begin without a secret, since a handshake brings it.
+    pub fn learns(&self) -> bool {
+        self.handshakes.iter().any(|handshake| matches!(handshake.effect, Some(Wish::Learn(..) | Wish::Show(_))))
+    }
+
+    /// Whether a handshake asks for more than an answer.
+    pub fn acts(&self) -> bool {
+        self.handshakes.iter().any(|handshake| handshake.effect.is_some())
+    }
+
     /// The answer to `request`, if it is a challenge. Those that bear a signature are answered only once `verified`.
     ///
     /// `request.body` is read; where the body is content-encoded, give the request with the decoded one.

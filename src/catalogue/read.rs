@@ -20,6 +20,8 @@ pub(super) enum Place {
     Body(usize),
     Form(String, Option<Pointers>),
     Jwt(Pointers),
+    /// Number of the pointer to the token, and the claim in it.
+    BodyJwt(usize, Pointers),
     Text(String),
     If(String, Box<Place>),
     Joined(Vec<Place>),
@@ -37,6 +39,10 @@ impl Compiler {
             Value::Joined(values) => Place::Joined(self.places(values)?),
             Value::Header(name) => Place::Header(name.clone()),
             Value::Jwt(pointer) => Place::Jwt(pointers(&[pointer])?),
+            Value::BodyJwt(pointer, claim) => {
+                self.0.push(pointer.clone());
+                Place::BodyJwt(self.0.len() - 1, pointers(&[claim])?)
+            }
             Value::Query(name) => Place::Query(name.clone()),
             Value::Body(pointer) => {
                 self.0.push(pointer.clone());
@@ -91,11 +97,8 @@ impl<'a> Reader<'a> {
                 Some(Cow::Owned(all?.concat()))
             }
             Place::Body(n) => self.json()?.get(*n).map(Cow::Borrowed),
-            Place::Jwt(pointers) => {
-                let payload = self.body.trim_ascii().split(|b| *b == b'.').nth(1)?;
-                let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-                pointers.read(&payload).ok()?.get(0).map(|value| Cow::Owned(value.to_owned()))
-            }
+            Place::Jwt(pointers) => claim(self.body, pointers),
+            Place::BodyJwt(n, pointers) => claim(self.json()?.get(*n)?.as_bytes(), pointers),
             Place::Header(name) => {
                 let value = self.request.headers.nth(name, 0)?;
                 let once = self.request.headers.nth(name, 1).is_none();
@@ -124,4 +127,9 @@ impl<'a> Reader<'a> {
         let media_type = || self.request.headers.nth("content-type", 0).unwrap_or_default();
         self.form.get_or_init(|| form::fields(media_type(), self.body))
     }
+}
+
+fn claim<'v>(token: &[u8], pointers: &Pointers) -> Option<Cow<'v, str>> {
+    let payload = URL_SAFE_NO_PAD.decode(token.trim_ascii().split(|b| *b == b'.').nth(1)?).ok()?;
+    pointers.read(&payload).ok()?.get(0).map(|value| Cow::Owned(value.to_owned()))
 }

@@ -67,7 +67,7 @@ fn put(draft: &mut Draft, place: Option<&Value>, text: &str) {
         }),
         Some(Value::Joined(values)) => put_joined(draft, values, text),
         // What stands in a token, only its signer can set.
-        Some(Value::Text(_) | Value::If(..) | Value::Jwt(_)) | None => {}
+        Some(Value::Text(_) | Value::If(..) | Value::Jwt(_) | Value::BodyJwt(..)) | None => {}
     }
 }
 

@@ -6,11 +6,14 @@ use crate::event::json::Pointers;
 
 /// `"header:NAME"`, `"body:/pointer"`, `"query:NAME"`, `"form:FIELD"`, `"form:FIELD:/pointer"` for JSON inside a form
 /// field, `"text:push"` for what is always the same, `"push if body:/ref"` for what is so where a place holds
-/// something, `"jwt:/claim"` where the body is a JSON Web Token, or several as in `"{body:/object}.{body:/action}"`.
+/// something, `"jwt:/claim"` where the body is a JSON Web Token and `"body:/pointer:jwt:/claim"` where one stands in it, or
+/// several as in `"{body:/object}.{body:/action}"`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A claim of the JSON Web Token that is the body, by JSON Pointer.
     Jwt(String),
+    /// A claim of a JSON Web Token that stands in the body: pointer of the token, pointer of the claim.
+    BodyJwt(String, String),
     /// The same text always.
     Text(String),
     /// The text, where the place holds a scalar.
@@ -49,7 +52,10 @@ impl Value {
             (_, "") => return Err(bad()),
             ("text", text) => Self::Text(text.to_owned()),
             ("header", name) => Self::Header(name.to_ascii_lowercase()),
-            ("body", pointer) => Self::Body(pointer.to_owned()),
+            ("body", pointer) => match pointer.split_once(":jwt:") {
+                Some((pointer, claim)) => Self::BodyJwt(pointer.to_owned(), claim.to_owned()),
+                None => Self::Body(pointer.to_owned()),
+            },
             ("jwt", pointer) => Self::Jwt(pointer.to_owned()),
             ("query", name) => Self::Query(name.to_owned()),
             ("form", field) => match field.split_once(":/") {
@@ -61,7 +67,15 @@ impl Value {
         if let Self::Body(pointer) | Self::Jwt(pointer) | Self::Form { pointer: Some(pointer), .. } = &value {
             Pointers::new([pointer]).map_err(|_| bad())?;
         }
+        if let Self::BodyJwt(pointer, claim) = &value {
+            Pointers::new([pointer, claim]).map_err(|_| bad())?;
+        }
         Ok(value)
+    }
+
+    /// Whether it is a claim of the token at `pointer`.
+    pub(super) fn is_within(&self, pointer: &str) -> bool {
+        matches!(self, Self::BodyJwt(own, _) if own == pointer)
     }
 
     fn joined(mut text: &str) -> Option<Self> {
@@ -101,6 +115,7 @@ impl std::fmt::Display for Value {
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Body(pointer) => write!(f, "body:{pointer}"),
             Self::Jwt(pointer) => write!(f, "jwt:{pointer}"),
+            Self::BodyJwt(pointer, claim) => write!(f, "body:{pointer}:jwt:{claim}"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Form { field, pointer: Some(pointer) } => write!(f, "form:{field}:{pointer}"),
             Self::Form { field, pointer: None } => write!(f, "form:{field}"),
@@ -123,6 +138,7 @@ mod tests {
         for text in [
             "header:x-id",
             "body:/a/b",
+            "body:/a/b:jwt:/c",
             "query:hub.mode",
             "form:payload",
             "form:payload:/type",

@@ -77,6 +77,8 @@ fn describe_source(config: &Config, source: &Source, out: &mut String) {
         0 if config.demo && source.name.as_str() == crate::config::DEMO => {
             format!("secret in {}, made at first start", config.demo_secret_file().display())
         }
+        0 if provider.learns() => "no secret yet: the sender shows it in a handshake".to_owned(),
+        0 if provider.rule.supplies_keys() => "public keys as the sender publishes them, or as pinned".to_owned(),
         0 => "authenticity is not checked".to_owned(),
         1 if provider.rule.wants_public_keys() => "1 public key".to_owned(),
         n if provider.rule.wants_public_keys() => format!("{n} public keys"),

@@ -143,6 +143,8 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
         Spec::Jwt(spec) => {
             spec.body_hash.as_ref().map(|hash| format!("the claim {} holds the body's SHA-256", hash.claim))
         }
+        Spec::Sns(_) => Some("the members of the message that Amazon names".to_owned()),
+        Spec::TrueLayer(_) => Some("method, path, the headers that the signature lists, body".to_owned()),
         Spec::Token(_) | Spec::Basic {} | Spec::None {} => None,
     };
     if let Some(message) = signed {
@@ -213,6 +215,8 @@ fn proof(provider: &Provider) -> String {
             let names: Vec<String> = spec.algorithms.iter().map(|name| format!("{name:?}")).collect();
             format!("JSON Web Token ({}) in {}", names.join(", "), place(&spec.token))
         }
+        Spec::Sns(_) => "RSA, base64, in the body at /Signature".to_owned(),
+        Spec::TrueLayer(_) => "detached JSON Web Signature (ES512) in the header tl-signature".to_owned(),
         Spec::Token(spec) => {
             format!("the secret itself, in {}: it proves the sender, not the body", place(&spec.token))
         }
@@ -253,11 +257,19 @@ fn shake(handshake: &HandshakeSpec) -> String {
         conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
     }
     conditions.extend(when.without.iter().map(|place| format!("no {place}")));
+    conditions.extend(when.without_option.iter().map(|name| format!("no options.{name}")));
     let signed = if handshake.signed { "signed" } else { "unsigned" };
     let reply = &handshake.reply;
     let headers: String = reply.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();
     let (status, kind, body) = (reply.status, &reply.content_type, &reply.body);
-    format!("{}, {signed}: answered {status} {kind} {body}{headers}", conditions.join(", ")).trim_end().to_owned()
+    let besides = match (&handshake.visit, &handshake.remember, &handshake.capture) {
+        (Some(visit), ..) => format!("; {} is visited", visit.url),
+        (_, Some(remember), _) => format!("; {} is believed as a secret from then on", remember.secret),
+        (_, _, Some(text)) => format!("; {text} is put into a file beside the journal"),
+        _ => String::new(),
+    };
+    let answer = format!("{}, {signed}: answered {status} {kind} {body}{headers}", conditions.join(", "));
+    format!("{}{besides}", answer.trim_end())
 }
 
 /// The least that a configuration needs.
@@ -265,7 +277,9 @@ fn section(provider: &Provider) -> String {
     let name = &provider.id;
     let mut text = format!("[sources.{name}]\nprovider = \"{name}\"\n");
     let env = name.to_uppercase().replace('-', "_");
-    if provider.rule.wants_public_keys() {
+    if provider.rule.supplies_keys() || provider.learns() {
+        // Nothing to configure: the sender publishes or shows it.
+    } else if provider.rule.wants_public_keys() {
         let _ = writeln!(text, "public_keys = [\"file:{name}.pub\"]");
     } else if !matches!(provider.contract.verify, Spec::None {}) {
         let _ = writeln!(text, "secrets = [\"env:{env}_SECRET\"]");
@@ -275,7 +289,8 @@ fn section(provider: &Provider) -> String {
     }
     if !provider.contract.options.is_empty() {
         let _ = writeln!(text, "[sources.{name}.options]");
-        for option in provider.contract.options.keys() {
+        let pins = ["certificates", "trusted_roots", "hosts", "jwks", "token"];
+        for option in provider.contract.options.keys().filter(|name| !pins.contains(&name.as_str())) {
             let _ = writeln!(text, "{option} = \"env:{env}_{}\"", option.to_uppercase());
         }
     }

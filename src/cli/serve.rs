@@ -17,16 +17,26 @@ pub async fn run(files: &Files) -> anyhow::Result<ExitCode> {
     let hangup = signal(SignalKind::hangup())?;
     let (bridge, reloads) = Bridge::start(files.origin()).await?;
     super::print(&banner(&bridge.config()))?;
+    warn_of_experiments(&bridge.config());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         () = reloads.run(hangup) => {}
+        () = bridge.watchdog() => {}
     }
     tracing::info!("stopping; a second signal exits at once");
     tokio::select! {
         () = bridge.stop() => Ok(ExitCode::SUCCESS),
         _ = terminate.recv() => Ok(ExitCode::FAILURE),
         _ = interrupt.recv() => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Tells which sources rest on contracts that nobody has seen at work.
+fn warn_of_experiments(config: &Config) {
+    for source in config.sources.iter().filter(|source| source.provider.contract.experimental) {
+        let (name, id) = (source.name.as_str(), &source.provider.id);
+        tracing::warn!("source {name}: `{id}` is experimental: try it with real deliveries before you rely on it");
     }
 }
 

@@ -12,6 +12,7 @@ use super::section::{Collector, decode};
 use crate::backend::{self, TYPES};
 use crate::event::BackendName;
 use crate::event::route::Route;
+use crate::telemetry;
 
 /// A section of sections into its entries, by name; a name that cannot be one is a mistake.
 pub fn entries<N>(collect: &mut Collector, section: &str, value: Option<Value>) -> Vec<(N, Value)>
@@ -37,6 +38,26 @@ where
     entries
 }
 
+/// Puts what they name in the place of all references inside a section; whether all of them lead somewhere.
+fn resolved(collect: &mut Collector, section: &[&str], value: &mut Value, vars: &Vars) -> bool {
+    let wrong = resolve_strings(value, vars);
+    let complete = wrong.is_empty();
+    for (inside, what) in wrong {
+        let path: Vec<&str> = section.iter().copied().chain(inside.iter().map(String::as_str)).collect();
+        collect.mistake(&path, what);
+    }
+    complete
+}
+
+/// Reads `[telemetry]`, after the references in it are resolved.
+pub fn telemetry(collect: &mut Collector, value: Option<Value>, vars: &Vars) -> telemetry::settings::Settings {
+    let read = value.and_then(|mut value| {
+        resolved(collect, &["telemetry"], &mut value, vars);
+        collect.section(&["telemetry"], value, decode)
+    });
+    read.unwrap_or_default()
+}
+
 /// Reads one backend by its `type`, after `env:` and `file:` in its strings are resolved.
 pub fn backend(
     collect: &mut Collector,
@@ -45,12 +66,7 @@ pub fn backend(
     vars: &Vars,
 ) -> Option<backend::Settings> {
     let section = ["backends", name.as_str()];
-    let wrong = resolve_strings(&mut value, vars);
-    let complete = wrong.is_empty();
-    for (inside, what) in wrong {
-        let path: Vec<&str> = section.into_iter().chain(inside.iter().map(String::as_str)).collect();
-        collect.mistake(&path, what);
-    }
+    let complete = resolved(collect, &section, &mut value, vars);
     let kind = match &mut value.kind {
         ValueKind::Table(table) => table.remove("type"),
         _ => None,

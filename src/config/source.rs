@@ -1,6 +1,5 @@
 //! `[sources.<name>]`: a provider, its keys, and limits, resolved from what the section says.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,8 @@ use super::secrets::resolve;
 use super::section::{Collector, decode};
 use super::{DEMO, Vars};
 use crate::catalogue::{self, CatalogueError, ContractError, Provider};
-use crate::event::{Secret, SecretRef, SourceName};
+use crate::event::{Options, Secret, SecretRef, Setting, SourceName};
+use crate::ingress::networks::Networks;
 use crate::ingress::schema::{Schema, Schemas};
 use crate::ingress::settings;
 use crate::verify::{KeyError, Keys, RuleError, Spec};
@@ -32,6 +32,8 @@ pub struct Source {
     pub provider: Provider,
     /// Newest first; empty where the provider takes none, and for the demo source that waits for its secret.
     pub secrets: Vec<Secret>,
+    /// Who may send.
+    pub networks: Arc<Networks>,
     /// What its bodies must be.
     pub schemas: Arc<Schemas>,
     /// All else, as the section has it.
@@ -44,7 +46,16 @@ impl Source {
     /// # Errors
     /// Only where [`Source::secrets`] was changed after loading.
     pub fn keys(&self) -> Result<Keys, KeyError> {
-        self.provider.rule.keys(&self.secrets)
+        self.keys_of(&self.secrets)
+    }
+
+    /// `secrets` as keys of the provider's rule; there may be none where a handshake brings them.
+    ///
+    /// # Errors
+    /// A secret that does not decode.
+    pub fn keys_of(&self, secrets: &[Secret]) -> Result<Keys, KeyError> {
+        let rule = &self.provider.rule;
+        if secrets.is_empty() && self.provider.learns() { rule.no_keys() } else { rule.keys(secrets) }
     }
 }
 
@@ -58,12 +69,16 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
+    let networks = Arc::new(reading.networks());
     let schemas = Arc::new(reading.schemas());
     let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
     let provider = reading.provider()?;
-    if let (Some(jwks), true) = (options.get("jwks"), provider.rule.wants_public_keys()) {
-        reading.jwks(jwks, secrets.as_mut());
+    // A key set among the options counts like one among the public keys; the URL of one is fetched.
+    if let (Some(jwks), true, Some(keys)) = (options.text("jwks"), provider.rule.wants_public_keys(), &mut secrets)
+        && !jwks.contains("://")
+    {
+        keys.extend(Secret::new(jwks.as_bytes().to_vec()));
     }
     let provider = reading.own_values(provider, secrets.as_deref().unwrap_or_default(), options)?;
     if clean && let Some(secrets) = &secrets {
@@ -73,7 +88,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
         }
     }
     let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
-    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), schemas, settings })
+    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), networks, schemas, settings })
 }
 
 struct Reading<'a, 'b> {
@@ -112,6 +127,17 @@ impl Reading<'_, '_> {
         if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
             self.mistake("public_url", "must be a URL that begins with https:// or http://");
         }
+    }
+
+    /// Who may send.
+    fn networks(&mut self) -> Networks {
+        Networks::read(&self.settings.allow_ips).unwrap_or_else(|wrong| {
+            for (n, what) in wrong {
+                self.collect.mistake(&["sources", self.name, "allow_ips", &n.to_string()], what);
+            }
+            // With a mistake in it the configuration never comes into force.
+            Networks::default()
+        })
     }
 
     /// The schemas, compiled.
@@ -156,17 +182,29 @@ impl Reading<'_, '_> {
     }
 
     /// The options; those that are written as references are resolved.
-    fn options(&mut self, vars: &Vars) -> BTreeMap<String, String> {
-        let mut options = BTreeMap::new();
-        for (name, text) in &self.settings.options {
-            let value = match text.parse::<SecretRef>() {
-                Err(_) => Ok(text.clone()),
-                Ok(reference) => resolve(&reference, vars)
-                    .and_then(|secret| secret.expose_str().map(str::to_owned).ok_or_else(|| "is not UTF-8".to_owned())),
+    fn options(&mut self, vars: &Vars) -> Options {
+        let mut options = Options::default();
+        for (name, setting) in self.settings.options.iter() {
+            let mut mistakes = Vec::new();
+            let mut read = |text: &String| match option(text, vars) {
+                Ok(text) => text,
+                Err(what) => {
+                    mistakes.push(what);
+                    String::new()
+                }
             };
-            match value {
-                Ok(value) => _ = options.insert(name.clone(), value),
-                Err(what) => self.collect.mistake(&["sources", self.name, "options", name], what),
+            let setting = match setting {
+                Setting::Text(text) => Setting::Text(read(text)),
+                Setting::List(list) => Setting::List(list.iter().map(read).collect()),
+                Setting::Table(table) => {
+                    Setting::Table(table.iter().map(|(key, text)| (key.clone(), read(text))).collect())
+                }
+            };
+            if mistakes.is_empty() {
+                options.insert(name, setting);
+            }
+            for what in mistakes {
+                self.collect.mistake(&["sources", self.name, "options", name], what);
             }
         }
         options
@@ -246,23 +284,7 @@ impl Reading<'_, '_> {
         }
     }
 
-    /// A key set among the options counts like one among the public keys.
-    fn jwks(&mut self, jwks: &str, keys: Option<&mut Vec<Secret>>) {
-        if jwks.starts_with("http") {
-            let what = "is a URL, and this version fetches no keys: save them, and write \"file:PATH\"";
-            return self.collect.mistake(&["sources", self.name, "options", "jwks"], what);
-        }
-        if let Some(keys) = keys {
-            keys.extend(Secret::new(jwks.as_bytes().to_vec()));
-        }
-    }
-
-    fn own_values(
-        &mut self,
-        provider: Provider,
-        secrets: &[Secret],
-        options: BTreeMap<String, String>,
-    ) -> Option<Provider> {
+    fn own_values(&mut self, provider: Provider, secrets: &[Secret], options: Options) -> Option<Provider> {
         match provider.with_own(secrets, options) {
             Ok(provider) => Some(provider),
             Err(ContractError::Key { key, problem } | ContractError::Verify(RuleError { key, problem })) => {
@@ -282,6 +304,7 @@ impl Reading<'_, '_> {
         }
         match provider.rule.keys(secrets) {
             Ok(_) => {}
+            Err(KeyError::Absent) if provider.learns() => {}
             Err(KeyError::Absent) if public => {
                 self.mistake("public_keys", "missing: the provider signs with a private key");
             }
@@ -290,6 +313,12 @@ impl Reading<'_, '_> {
             Err(error) => self.mistake("secrets", error.to_string()),
         }
     }
+}
+
+fn option(text: &str, vars: &Vars) -> Result<String, String> {
+    let Ok(reference) = text.parse::<SecretRef>() else { return Ok(text.to_owned()) };
+    let secret = resolve(&reference, vars)?;
+    secret.expose_str().map(str::to_owned).ok_or_else(|| "is not UTF-8".to_owned())
 }
 
 fn not_in_path(c: char) -> bool {

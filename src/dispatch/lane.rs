@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::again::Again;
+use super::figures::Figures;
 use super::replay::Replays;
 use super::retry;
 use super::status::Status;
@@ -19,7 +17,6 @@ use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
 use crate::event::Stored;
 use crate::event::route::Routes;
 use crate::journal::{Cursor, Journal, Reader};
-use crate::telemetry::{Metrics, metrics};
 
 /// How much longer than its own limit a backend is given before the lane gives the session up.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
@@ -45,13 +42,6 @@ pub struct Lane {
     drain: CancellationToken,
 }
 
-struct Figures {
-    metrics: Metrics,
-    published: Counter,
-    publish_seconds: Histogram,
-    up: Gauge,
-}
-
 impl Lane {
     pub fn new(
         options: &Options,
@@ -61,14 +51,7 @@ impl Lane {
         cursor: Cursor,
         drain: CancellationToken,
     ) -> Self {
-        let labels = metrics::backend(status.name.as_str());
-        let figures = Figures {
-            metrics: options.metrics.clone(),
-            published: options.metrics.published.get_or_create(&labels).clone(),
-            publish_seconds: options.metrics.publish_seconds.get_or_create(&labels).clone(),
-            up: options.metrics.backend_up.get_or_create(&labels).clone(),
-        };
-        figures.up.set(0);
+        let figures = Figures::new(&options.metrics, &status.name);
         let limits = backend.limits();
         Self {
             limits,
@@ -101,7 +84,7 @@ impl Lane {
                         session = Some(connected);
                     }
                     Some(Err(failure)) => {
-                        self.count(failure.reason);
+                        self.figures.failure(failure.reason);
                         self.failed(&failure);
                         if !self.rest(failure.reason).await {
                             break;
@@ -281,12 +264,13 @@ impl Lane {
         }
         let start = Instant::now();
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
-        self.figures.publish_seconds.observe(start.elapsed().as_secs_f64());
+        let took = start.elapsed();
+        self.figures.publish_seconds.observe(took.as_secs_f64());
         let outcomes = published.unwrap_or_else(|_| {
             let failure = Failure::new(Reason::Timeout, "no answer to a publish");
             vec![Outcome::Retry(failure); self.pending.len()]
         });
-        self.decide(outcomes).await
+        self.decide(outcomes, took).await
     }
 
     /// Publishes a batch of what is wanted again; whether the session is of no more use.
@@ -294,12 +278,12 @@ impl Lane {
         let turn = self.again.turn(session).await;
         self.figures.published.inc_by(turn.delivered);
         self.status.moved(self.cursor.decided, turn.delivered);
-        turn.failures.into_iter().for_each(|reason| self.count(reason));
+        turn.failures.into_iter().for_each(|reason| self.figures.failure(reason));
         turn.lost
     }
 
     /// Takes the outcomes in: delivered and dead events are decided, the others stay pending.
-    async fn decide(&mut self, outcomes: Vec<Outcome>) -> Option<Reason> {
+    async fn decide(&mut self, outcomes: Vec<Outcome>, took: Duration) -> Option<Reason> {
         let mut left = Vec::new();
         let mut failure = None;
         let (mut delivered, mut buried) = (0, false);
@@ -308,21 +292,23 @@ impl Lane {
         for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Delivered => {
+                    self.figures.decided(&stored, took, None);
                     self.cursor.published = self.cursor.published.max(stored.sequence);
                     delivered += 1;
                 }
                 Outcome::Retry(why) => {
-                    self.count(why.reason);
+                    self.figures.failure(why.reason);
                     failure.get_or_insert(why);
                     left.push(stored);
                 }
                 Outcome::Reject(why) => {
-                    self.count(why.reason);
+                    self.figures.failure(why.reason);
                     if let Err(error) = self.bury(&stored, &why).await {
                         tracing::error!("backend {}: cannot keep a dead letter: {error}", self.status.name);
                         failure.get_or_insert(why);
                         left.push(stored);
                     } else {
+                        self.figures.decided(&stored, took, Some(why.reason));
                         buried = true;
                     }
                 }
@@ -360,11 +346,6 @@ impl Lane {
         kept.await.map_err(std::io::Error::other)??;
         tracing::error!("backend {name} cannot take event {sequence}: {why}; it is a dead letter");
         Ok(())
-    }
-
-    fn count(&self, reason: Reason) {
-        let labels = vec![("backend", self.status.name.to_string()), ("reason", reason.label().to_owned())];
-        self.figures.metrics.publish_failures.get_or_create(&labels).inc();
     }
 
     fn failed(&mut self, failure: &Failure) {

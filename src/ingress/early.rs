@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpMessage as _, HttpResponse};
 
-use super::{Ingress, Refusal, Source, client, declared};
+use super::{Head, Ingress, Refusal, Source, client, declared};
 use crate::ingress::setup::Setup;
 
 impl Ingress {
@@ -35,7 +35,7 @@ impl Ingress {
 
 fn head(setup: &Setup, source: &Source, request: &actix_http::Request) -> Result<(), Refusal> {
     source.takes(request.method().as_str())?;
-    client(setup, source, request.peer_addr(), request.headers())?;
+    client(setup, source, request.peer_addr(), &Head::new(request.headers()))?;
     match declared(request.headers()) {
         Some(length) if length > source.max_body => Err(Refusal::BodyTooLarge),
         _ => Ok(()),

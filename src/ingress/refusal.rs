@@ -35,6 +35,8 @@ pub enum Refusal {
     SignatureMismatch,
     /// Signed too long ago, or in the future.
     TimestampOutOfTolerance,
+    /// The sender's public key could not be fetched, or its secret not be kept.
+    KeyUnavailable,
     /// Authentic, but not as the source's schema has it.
     SchemaMismatch,
     /// The journal has no room.
@@ -76,6 +78,7 @@ impl Refusal {
         Self::SignatureMissing,
         Self::SignatureMismatch,
         Self::TimestampOutOfTolerance,
+        Self::KeyUnavailable,
         Self::SchemaMismatch,
         Self::JournalFull,
         Self::JournalClosed,
@@ -86,7 +89,10 @@ impl Refusal {
 
     /// Whether the proof of who sent it failed.
     pub fn is_of_signature(self) -> bool {
-        matches!(self, Self::SignatureMissing | Self::SignatureMismatch | Self::TimestampOutOfTolerance)
+        matches!(
+            self,
+            Self::SignatureMissing | Self::SignatureMismatch | Self::TimestampOutOfTolerance | Self::KeyUnavailable
+        )
     }
 
     /// What it means, in a few words.
@@ -130,6 +136,7 @@ impl Refusal {
             Self::TimestampOutOfTolerance => {
                 plain(StatusCode::UNAUTHORIZED, "timestamp_out_of_tolerance", "The signed time is too far from now")
             }
+            Self::KeyUnavailable => later(5, "key_unavailable", "The sender's key cannot be fetched or kept now"),
             Self::SchemaMismatch => {
                 plain(StatusCode::UNPROCESSABLE_ENTITY, "schema_mismatch", "The content is not as its schema says")
             }
@@ -183,6 +190,7 @@ impl From<verify::Refusal> for Refusal {
             verify::Refusal::Missing => Self::SignatureMissing,
             verify::Refusal::Mismatch => Self::SignatureMismatch,
             verify::Refusal::Stale { .. } => Self::TimestampOutOfTolerance,
+            verify::Refusal::KeyAbsent => Self::KeyUnavailable,
         }
     }
 }

@@ -29,7 +29,7 @@ impl Ingress {
         let refusal = Refusal::from(why);
         let now_ms = self.journal.now_ms();
         let now_s = (now_ms / 1000) as i64;
-        let seen = || verify::explain(&source.provider.rule, &source.keys, request, why, now_s);
+        let seen = || verify::explain(&source.provider.rule, &source.keys.load(), request, why, now_s);
         self.refusals.note(source.name.as_str(), refusal.code(), client, now_ms, seen);
         refusal
     }

@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::source::{self, Source};
-use crate::event::{Envelope, Request};
+use crate::event::{Envelope, Headers, Request};
+use crate::telemetry::trace::Parent;
 
 /// Most bytes of a kept header's value, and of a trace state (W3C).
 const LONGEST_VALUE: usize = 512;
@@ -32,11 +33,11 @@ pub fn seal(
     now_ms: u64,
 ) -> Sealed {
     let digest: [u8; 32] = Sha256::digest(&content).into();
-    let body_sha256 = ByteString::from(hex::encode(digest));
+    let body_sha256 = hex_text(&digest);
     let found = source.provider.extract(request, &content);
-    let recorded_time = ByteString::from(rfc3339(now_ms));
+    let recorded_time = rfc3339(now_ms);
     let kind = format!("{}.{}", source.provider.id, found.kind.as_deref().unwrap_or("unknown"));
-    let traceparent = header(request, "traceparent").filter(|value| is_traceparent(value));
+    let parent = parent(request.headers);
     let envelope = Envelope {
         id: found.id.map_or_else(|| body_sha256.clone(), ByteString::from),
         source: source.name.as_str().into(),
@@ -45,13 +46,13 @@ pub fn seal(
         time: found.time.map_or_else(|| recorded_time.clone(), ByteString::from),
         content_type: header(request, "content-type"),
         recorded_time,
-        delivery_id: delivery_id(now_ms).to_string().into(),
+        delivery_id: delivery_id(now_ms),
         provider: source.provider.id.as_str().into(),
         verification: ByteString::from_static(verification),
         body_sha256,
         partition_key: found.partition_key.map(ByteString::from),
-        tracestate: traceparent.as_ref().and_then(|_| header(request, "tracestate")),
-        traceparent,
+        tracestate: parent.and_then(|parent| parent.tracestate).map(ByteString::from),
+        traceparent: parent.map(|parent| parent.traceparent.into()),
         client_ip: source::text(client),
         http_headers: None,
         set_aside: None,
@@ -62,12 +63,12 @@ pub fn seal(
 }
 
 /// The kept request headers as the text of a JSON object; repeated ones joined as HTTP does; `None` if none is kept.
-pub fn kept_headers<'a>(source: &Source, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Option<ByteString> {
+pub fn kept_headers(source: &Source, headers: &[(&str, &[u8])]) -> Option<ByteString> {
     if source.headers.is_empty() {
         return None;
     }
     let mut kept = serde_json::Map::new();
-    for (name, value) in headers.filter(|(name, _)| source.keeps(name)) {
+    for &(name, value) in headers.iter().filter(|(name, _)| source.keeps(name)) {
         let value = String::from_utf8_lossy(&value[..value.len().min(LONGEST_VALUE)]);
         match kept.get_mut(name) {
             Some(serde_json::Value::String(before)) => {
@@ -80,14 +81,24 @@ pub fn kept_headers<'a>(source: &Source, headers: impl Iterator<Item = (&'a str,
     (!kept.is_empty()).then(|| serde_json::Value::Object(kept).to_string().into())
 }
 
-/// The value of a header that is there once and is text.
+/// The trace that the sender has begun.
+pub fn parent(headers: &dyn Headers) -> Option<Parent<'_>> {
+    let traceparent = text(headers, "traceparent").filter(|value| is_traceparent(value))?;
+    Some(Parent { traceparent, tracestate: text(headers, "tracestate") })
+}
+
 fn header(request: &Request, name: &str) -> Option<ByteString> {
-    let value = request.headers.nth(name, 0)?;
-    if request.headers.nth(name, 1).is_some() || value.len() > LONGEST_VALUE {
+    text(request.headers, name).map(ByteString::from)
+}
+
+/// The value of a header that is there once and is text.
+fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<&'a str> {
+    let value = headers.nth(name, 0)?;
+    if headers.nth(name, 1).is_some() || value.len() > LONGEST_VALUE {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?.trim();
-    (!text.is_empty()).then(|| text.into())
+    (!text.is_empty()).then_some(text)
 }
 
 /// Version 00 to fe, two ids that are not all zeros, flags (W3C Trace Context).
@@ -104,19 +115,52 @@ fn is_traceparent(value: &str) -> bool {
 }
 
 /// A UUIDv7 of this moment.
-fn delivery_id(now_ms: u64) -> Uuid {
-    Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000))
+fn delivery_id(now_ms: u64) -> ByteString {
+    let id = Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000));
+    (&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
+}
+
+/// Lower-case hex, two digits a byte.
+fn hex_text(digest: &[u8; 32]) -> ByteString {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    ascii(&text)
 }
 
 /// RFC 3339 in UTC, always to the millisecond, so that times sort as text.
-fn rfc3339(ms: u64) -> String {
+///
+/// Digits are written by hand: the formatter of the standard library takes as long as the signature of a small body.
+fn rfc3339(ms: u64) -> ByteString {
     let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else {
         // A clock beyond the year 9999.
-        return "9999-12-31T23:59:59.999Z".to_owned();
+        return ByteString::from_static("9999-12-31T23:59:59.999Z");
     };
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, milli) = time.to_hms_milli();
-    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut write = |end: usize, mut value: u32| {
+        let mut at = end;
+        while value > 0 {
+            at -= 1;
+            text[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    };
+    write(4, year.unsigned_abs());
+    for (end, value) in [(7, u8::from(month)), (10, day), (13, hour), (16, minute), (19, second)] {
+        write(end, value.into());
+    }
+    write(23, milli.into());
+    ascii(&text)
+}
+
+/// Text that was written digit by digit.
+fn ascii(text: &[u8]) -> ByteString {
+    ByteString::from(std::str::from_utf8(text).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -142,11 +186,19 @@ mod tests {
     fn times_are_rfc_3339_in_utc() {
         assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert_eq!(rfc3339(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(rfc3339(1_078_056_001_007), "2004-02-29T12:00:01.007Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
+        assert_eq!(hex_text(&digest), hex::encode(digest));
     }
 
     #[test]
     fn delivery_ids_rise_with_time() {
-        assert!(delivery_id(1_700_000_000_000).to_string() < delivery_id(1_700_000_000_001).to_string());
-        assert_eq!(delivery_id(1).get_version_num(), 7);
+        assert!(delivery_id(1_700_000_000_000) < delivery_id(1_700_000_000_001));
+        assert_eq!(Uuid::parse_str(&delivery_id(1)).unwrap().get_version_num(), 7);
     }
 }

@@ -10,7 +10,7 @@ use super::limit::Rate;
 use super::schema::OnInvalid;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
-use crate::event::{BackendName, SecretRef, units};
+use crate::event::{BackendName, Options, SecretRef, units};
 use crate::listener;
 use crate::verify;
 
@@ -108,15 +108,15 @@ pub struct Source {
     pub public_keys: Vec<SecretRef>,
     /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
     #[serde(default)]
-    pub options: BTreeMap<String, String>,
+    pub options: Options,
     /// Path of the endpoint. `None`: `/webhooks/<name>`.
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
     #[serde(default, deserialize_with = "units::optional_list")]
     pub backends: Option<Vec<BackendName>>,
-    /// Networks that may send; empty: any.
-    #[serde(default, deserialize_with = "units::networks")]
-    pub allow_ips: Vec<IpNet>,
+    /// Who may send: networks, names of providers' published ranges, `file:PATH`; empty: anybody.
+    #[serde(default, deserialize_with = "units::list")]
+    pub allow_ips: Vec<String>,
     /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
     pub rate_limit: Option<Rate>,
     /// The same for each address that sends to it; IPv6 by /64.

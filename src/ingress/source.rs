@@ -5,21 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use ipnet::IpNet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::Refusal;
 use super::limit::Limits;
+use super::networks::Networks;
 use super::schema::Schemas;
 use super::seal::Sealed;
 use super::settings::Ack;
 use crate::catalogue::Provider;
+use crate::event::SourceName;
 use crate::event::route::Glob;
-use crate::event::{Secret, SourceName};
 use crate::journal::{Journal, Key};
+use crate::keys::Ring;
 use crate::telemetry::{Metrics, metrics};
-use crate::verify::{KeyError, Keys};
 
 /// One configured sender.
 pub struct Source {
@@ -30,9 +30,9 @@ pub struct Source {
     /// Its contract, with the source's own tolerance and partition key.
     pub provider: Provider,
     /// What the signature is checked with.
-    pub keys: Keys,
-    /// Networks that may send; empty: any.
-    pub allow_ips: Vec<IpNet>,
+    pub keys: Ring,
+    /// Who may send.
+    pub networks: Arc<Networks>,
     /// How often it may send; kept over a reload that does not change it.
     pub limits: Arc<Limits>,
     /// Largest body, bytes.
@@ -80,6 +80,20 @@ pub struct Figures {
     pub events: Counter,
     /// Those of them that are kept aside.
     pub set_aside: Counter,
+    /// Ids that came again with another body.
+    pub id_conflicts: Counter,
+}
+
+impl Outcome {
+    /// As it stands in metrics and traces.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Handshake => "handshake",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
 }
 
 impl Figures {
@@ -91,13 +105,14 @@ impl Figures {
             metrics.requests.get_or_create(&labels).clone()
         };
         Self {
-            accepted: counter("accepted"),
-            duplicate: counter("duplicate"),
-            handshake: counter("handshake"),
+            accepted: counter(Outcome::Accepted.label()),
+            duplicate: counter(Outcome::Duplicate.label()),
+            handshake: counter(Outcome::Handshake.label()),
             refused: Refusal::ALL.iter().map(|refusal| (*refusal, counter(refusal.code()))).collect(),
             ack_seconds: metrics.ack_seconds.get_or_create(&labels).clone(),
             events: metrics.events.get_or_create(&labels).clone(),
             set_aside: metrics.set_aside.get_or_create(&labels).clone(),
+            id_conflicts: metrics.id_conflicts.get_or_create(&labels).clone(),
         }
     }
 
@@ -117,14 +132,6 @@ impl Figures {
 }
 
 impl Source {
-    /// The keys that `secrets` give under `provider`'s rule.
-    ///
-    /// # Errors
-    /// A secret that does not decode.
-    pub fn keys(provider: &Provider, secrets: &[Secret]) -> Result<Keys, KeyError> {
-        provider.rule.keys(secrets)
-    }
-
     /// Whether the sender uses this method.
     pub(super) fn takes(&self, method: &str) -> Result<(), Refusal> {
         let known = self.provider.contract.methods.iter().any(|known| known == method);

@@ -3,12 +3,11 @@
 //! A frame's checksum is seeded with its segment's epoch, so two frames that follow one another tell the epoch
 //! that the header has lost. What cannot be read even so is moved to `quarantine/`, never removed.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use super::disk::{Disk, DiskFile};
 use super::format::{DATA_START, FRAME_BYTES, Frame, HEADER_BYTES, HEADER_COPY, Header, HeaderError};
 use super::segment;
 use crate::telemetry::Metrics;
@@ -40,10 +39,9 @@ pub struct Findings {
 ///
 /// # Errors
 /// A file cannot be read, or is of a newer release.
-pub fn look(data: &Path) -> Result<Findings, OpenError> {
+pub fn look(disk: &dyn Disk, data: &Path) -> Result<Findings, OpenError> {
     let mut findings = Findings::default();
-    for entry in std::fs::read_dir(data).map_err(OpenError::io(data))? {
-        let path = entry.map_err(OpenError::io(data))?.path();
+    for path in disk.list(data).map_err(OpenError::io(data))? {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("tmp") => findings.unfinished.push(path),
             Some("seg") => {
@@ -51,9 +49,9 @@ pub fn look(data: &Path) -> Result<Findings, OpenError> {
                     tracing::warn!("{} is no segment of this journal: left alone", path.display());
                     continue;
                 };
-                let file = File::open(&path).map_err(OpenError::io(&path))?;
-                let bytes = file.metadata().map_err(OpenError::io(&path))?.len();
-                match read_header(&file).map_err(OpenError::io(&path))? {
+                let file = disk.open(&path).map_err(OpenError::io(&path))?;
+                let bytes = file.size().map_err(OpenError::io(&path))?;
+                match read_header(&*file).map_err(OpenError::io(&path))? {
                     Ok(header) if header.first == first => findings.segments.push(Found { path, header, bytes }),
                     Err(HeaderError::Newer(found)) => return Err(OpenError::Newer { path, found }),
                     Ok(_) | Err(HeaderError::Damaged) => findings.headless.push((first, path)),
@@ -71,24 +69,29 @@ impl Findings {
     ///
     /// # Errors
     /// A file cannot be moved, removed or written.
-    pub fn settle(&mut self, dir: &Path, segment_bytes: u64, metrics: &Metrics) -> Result<(), OpenError> {
+    pub fn settle(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        segment_bytes: u64,
+        metrics: &Metrics,
+    ) -> Result<(), OpenError> {
         for path in self.unfinished.drain(..) {
-            std::fs::remove_file(&path).map_err(OpenError::io(&path))?;
+            disk.remove(&path).map_err(OpenError::io(&path))?;
         }
         for (first, path) in std::mem::take(&mut self.headless) {
             metrics.journal_damaged.inc();
-            let repaired = self.repair(dir, first, &path).map_err(OpenError::io(&path))?;
+            let repaired = self.repair(disk, dir, first, &path).map_err(OpenError::io(&path))?;
             if let Some(found) = repaired {
                 tracing::error!("{} lost its header, which was made again from its events", path.display());
                 self.segments.push(found);
                 self.segments.sort_by_key(|segment| segment.header.first);
                 continue;
             }
-            let bytes = std::fs::metadata(&path).map_err(OpenError::io(&path))?.len();
+            let bytes = disk.open(&path).and_then(|file| file.size()).map_err(OpenError::io(&path))?;
             self.given_out = self.given_out.max(first + bytes.max(segment_bytes) / FRAME_BYTES as u64);
-            let aside = keep_aside(dir, &path.file_name().unwrap_or_default().to_string_lossy(), |to| {
-                std::fs::rename(&path, to)
-            });
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let aside = keep_aside(disk, dir, &name, |to| disk.rename(&path, to));
             let aside = aside.map_err(OpenError::io(&path))?;
             tracing::error!("{} holds nothing readable: moved to {}", path.display(), aside.display());
         }
@@ -96,13 +99,13 @@ impl Findings {
     }
 
     /// Writes the header of a segment again; `None` if nothing in it tells its epoch.
-    fn repair(&self, dir: &Path, first: u64, path: &Path) -> io::Result<Option<Found>> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let bytes = file.metadata()?.len();
+    fn repair(&self, disk: &dyn Disk, dir: &Path, first: u64, path: &Path) -> io::Result<Option<Found>> {
+        let file = disk.open_to_write(path)?;
+        let bytes = file.size()?;
         let following = self.segments.iter().map(|found| &found.header).find(|header| header.previous_first == first);
         let epoch = match following {
             Some(next) => Some(next.previous_epoch),
-            None => epoch_of(&file, bytes)?,
+            None => epoch_of(&*file, bytes)?,
         };
         let Some(epoch) = epoch.filter(|_| bytes > DATA_START) else { return Ok(None) };
         let journal = match self.segments.first() {
@@ -110,11 +113,10 @@ impl Findings {
             // The ids of its events are not known again, and backends that keep a cursor are asked for the old one in vain.
             None => super::random()?,
         };
-        let created_ms = file.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let header = Header {
             epoch,
             first,
-            created_ms: u64::try_from(created_ms.as_millis()).unwrap_or(0),
+            created_ms: file.modified_ms(),
             journal,
             previous_first: 0,
             previous_end: 0,
@@ -122,8 +124,8 @@ impl Findings {
         };
         let mut head = vec![0; DATA_START as usize];
         file.read_exact_at(&mut head, 0)?;
-        keep_aside(dir, &format!("{first:020}-0.bin"), |to| std::fs::write(to, &head))?;
-        segment::write_header(&file, &header)?;
+        keep_aside(disk, dir, &format!("{first:020}-0.bin"), |to| disk.write(to, &head))?;
+        segment::write_header(&*file, &header)?;
         file.sync_all()?;
         Ok(Some(Found { path: path.to_owned(), header, bytes }))
     }
@@ -133,12 +135,17 @@ impl Findings {
 ///
 /// # Errors
 /// It cannot be put there.
-pub fn keep_aside(dir: &Path, name: &str, put: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+pub fn keep_aside(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    put: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<PathBuf> {
     let aside = dir.join("quarantine");
-    std::fs::create_dir_all(&aside)?;
+    disk.create_dir_all(&aside)?;
     let mut path = aside.join(name);
     let mut copy = 1;
-    while path.exists() {
+    while disk.exists(&path) {
         path = aside.join(format!("{name}.{copy}"));
         copy += 1;
     }
@@ -146,7 +153,7 @@ pub fn keep_aside(dir: &Path, name: &str, put: impl FnOnce(&Path) -> io::Result<
     Ok(path)
 }
 
-fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
+fn read_header(file: &dyn DiskFile) -> io::Result<Result<Header, HeaderError>> {
     let mut result = Err(HeaderError::Damaged);
     for offset in [0, HEADER_COPY] {
         let mut bytes = [0; HEADER_BYTES];
@@ -165,7 +172,7 @@ fn read_header(file: &File) -> io::Result<Result<Header, HeaderError>> {
 }
 
 /// The epoch that two neighbouring frames agree on.
-fn epoch_of(file: &File, size: u64) -> io::Result<Option<u32>> {
+fn epoch_of(file: &dyn DiskFile, size: u64) -> io::Result<Option<u32>> {
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     file.read_exact_at(&mut bytes, 0)?;
     let mut place = DATA_START as usize;

@@ -1,12 +1,13 @@
 //! Housekeeping off the path of an acknowledgement: the next segment made ahead of need, keys of sealed
 //! segments written down, segments that nobody needs removed.
 
-use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::disk::DiskFile;
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
 use super::{Journal, Shared, State, lock};
@@ -19,7 +20,7 @@ pub struct Spare {
     /// Where it is.
     pub path: PathBuf,
     /// Open for writing.
-    pub file: File,
+    pub file: Box<dyn DiskFile>,
     /// Its size.
     pub bytes: u64,
 }
@@ -36,6 +37,8 @@ struct Papers {
     spare: Option<Spare>,
     made: u64,
     sealed: Vec<(u64, Keys)>,
+    /// Those whose keys could not be written down yet.
+    unwritten: Vec<(u64, Keys)>,
     wake: bool,
     stop: bool,
 }
@@ -67,27 +70,7 @@ impl Desk {
 
 /// Keeps house until it is stopped.
 pub fn run(shared: &Shared) {
-    loop {
-        let (sealed, stop) = {
-            let mut papers = lock(&shared.keeper.papers);
-            (std::mem::take(&mut papers.sealed), papers.stop)
-        };
-        for (first, keys) in sealed {
-            if let Err(error) = sidecar::write(&shared.dir, first, &shared.id, &keys) {
-                // A start reads the segment instead.
-                tracing::warn!("cannot write the event ids of segment {first}: {error}");
-            }
-        }
-        if stop {
-            return;
-        }
-        let crowded = make_spare(shared).is_err();
-        let full = matches!(*shared.state.borrow(), State::Full(_));
-        if full && !crowded {
-            // Ready again before the next event comes: where a balancer asks, none would come.
-            shared.set_state(State::Open);
-        }
-        retire(shared, crowded);
+    while round(shared) {
         let papers = lock(&shared.keeper.papers);
         if papers.wake || papers.stop || !papers.sealed.is_empty() {
             drop(papers);
@@ -98,6 +81,34 @@ pub fn run(shared: &Shared) {
         let (mut papers, _) = waited.unwrap_or_else(PoisonError::into_inner);
         papers.wake = false;
     }
+}
+
+/// Looks at everything once; `false` after the last time.
+pub fn round(shared: &Shared) -> bool {
+    let (sealed, stop) = {
+        let mut papers = lock(&shared.keeper.papers);
+        let mut sealed = std::mem::take(&mut papers.unwritten);
+        sealed.append(&mut papers.sealed);
+        (sealed, papers.stop)
+    };
+    for (first, keys) in sealed {
+        if let Err(error) = sidecar::write(&*shared.disk, &shared.dir, first, &shared.id, &keys) {
+            // Tried again in the next round; a start reads the segment instead.
+            tracing::warn!("cannot write the event ids of segment {first}: {error}");
+            lock(&shared.keeper.papers).unwritten.push((first, keys));
+        }
+    }
+    if stop {
+        return false;
+    }
+    let crowded = make_spare(shared).is_err();
+    let full = matches!(*shared.state.borrow(), State::Full(_));
+    if full && !crowded {
+        // Ready again before the next event comes: where a balancer asks, none would come.
+        shared.set_state(State::Open);
+    }
+    retire(shared, crowded);
+    true
 }
 
 /// There is no room for another segment.
@@ -120,11 +131,12 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
         return Err(NoRoom);
     }
     let path = shared.dir.join("journal").join(format!("spare-{made}.tmp"));
-    let made = segment::has_room(&shared.dir, bytes).and_then(|()| segment::make_zeroed(&path, bytes));
+    let made = segment::has_room(&*shared.disk, &shared.dir, bytes)
+        .and_then(|()| segment::make_zeroed(&*shared.disk, &path, bytes));
     match made {
         // The writer may have made a segment of its own meanwhile.
         Ok(_) if !room(shared) => {
-            let _ = std::fs::remove_file(&path);
+            let _ = shared.disk.remove(&path);
             Err(NoRoom)
         }
         Ok(file) => {
@@ -143,11 +155,17 @@ fn retire(shared: &Shared, crowded: bool) {
     let now_ms = (shared.clock)();
     let slowest = lock(&shared.cursors).slowest().unwrap_or(u64::MAX);
     let retention_ms = u64::try_from(shared.settings.retention.as_millis()).unwrap_or(u64::MAX);
+    let unwritten: Vec<u64> = {
+        let papers = lock(&shared.keeper.papers);
+        papers.unwritten.iter().chain(&papers.sealed).map(|(first, _)| *first).collect()
+    };
     let mut needed = usize::from(crowded);
     let free = |segment: &Segment, needed: usize| {
         let Some(sealed_ms) = segment.sealed_ms() else { return false };
         let kept_ms = now_ms.saturating_sub(sealed_ms);
-        segment.last() <= slowest && (kept_ms > retention_ms || needed > 0)
+        // Ids are remembered for longer than their segment is kept: they are written down first.
+        let forgotten = unwritten.contains(&segment.first);
+        segment.last() <= slowest && !forgotten && (kept_ms > retention_ms || needed > 0)
     };
     let mut gone = Vec::new();
     {
@@ -157,12 +175,20 @@ fn retire(shared: &Shared, crowded: bool) {
             gone.push(segments.remove(0));
         }
     }
-    for segment in &gone {
-        match std::fs::remove_file(&segment.path) {
-            Ok(()) => tracing::debug!("segment {} removed", segment.path.display()),
-            Err(error) => tracing::error!("cannot remove segment {}: {error}", segment.path.display()),
+    let kept = gone.iter().position(|segment| match shared.disk.remove(&segment.path) {
+        Ok(()) => {
+            tracing::debug!("segment {} removed", segment.path.display());
+            false
         }
-    }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::error!("cannot remove segment {}: {error}", segment.path.display());
+            true
+        }
+    });
+    // Oldest first, without a gap: it is tried again in the next round.
+    let kept = gone.split_off(kept.unwrap_or(gone.len()));
+    shared.segments.write().unwrap_or_else(PoisonError::into_inner).splice(0..0, kept);
     if !gone.is_empty() {
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
         expire_sidecars(shared, now_ms);
@@ -190,14 +216,14 @@ impl Shared {
 fn expire_sidecars(shared: &Shared, now_ms: u64) {
     let oldest = shared.before_oldest();
     let window_s = shared.window_s();
-    for first in sidecar::list(&shared.dir) {
+    for first in sidecar::list(&*shared.disk, &shared.dir) {
         if first > oldest {
             break;
         }
-        let newest_s =
-            sidecar::read(&shared.dir, first, &shared.id).and_then(|keys| keys.last().map(|&(_, time_s)| time_s));
+        let newest_s = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id)
+            .and_then(|keys| keys.iter().map(|&(_, time_s)| time_s).max());
         if u64::from(newest_s.unwrap_or(0)).saturating_add(window_s) < now_ms / 1000 {
-            let _ = std::fs::remove_file(sidecar::path(&shared.dir, first));
+            let _ = shared.disk.remove(&sidecar::path(&shared.dir, first));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 use super::answer::{self, Answer, Pending};
-use super::{AppendError, Record, lock};
+use super::{AppendError, Journal, Record, lock};
 
 /// Most events that wait.
 const EVENTS: usize = 1 << 16;
@@ -33,6 +33,13 @@ pub struct Waiting {
     pub saved: Vec<oneshot::Sender<()>>,
     /// Nothing comes after this.
     pub stop: bool,
+}
+
+impl Journal {
+    /// Whether the thread that writes comes round; waits until it does.
+    pub async fn writer_answers(&self) -> bool {
+        self.shared.queue.cursors_moved(false).await.is_ok()
+    }
 }
 
 impl Queue {

@@ -1,9 +1,7 @@
 //! Reads events in order from a position: from memory where it keeps up, from disk where it is behind.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -160,7 +158,7 @@ impl Reader {
             let Some(segment) = segments.into_iter().find(|segment| segment.last() > self.after) else {
                 return Ok(false);
             };
-            let file = match File::open(&segment.path) {
+            let file = match self.shared.disk.open(&segment.path) {
                 // It went while it was looked up: nobody needs it any more.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && segment.first < self.shared.first() => {
                     continue;
@@ -196,10 +194,10 @@ impl Shared {
         let dir = self.dir.join("quarantine");
         let path = dir.join(format!("{:020}-{offset}.bin", segment.first));
         let kept = (|| {
-            std::fs::create_dir_all(&dir)?;
+            self.disk.create_dir_all(&dir)?;
             let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(64 << 20)];
-            File::open(&segment.path)?.read_exact_at(&mut bytes, offset)?;
-            std::fs::write(&path, bytes)
+            self.disk.open(&segment.path)?.read_exact_at(&mut bytes, offset)?;
+            self.disk.write(&path, &bytes)
         })();
         let segment = segment.path.display();
         match kept {

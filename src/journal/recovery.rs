@@ -1,12 +1,10 @@
 //! Opens a journal: what is on disk after a clean stop, a kill, a power cut or damage becomes a journal again.
 //!
-//! A bad frame with no valid one behind it is a torn tail and is cut. A bad frame with valid ones behind it is
-//! damage: it is set aside, the rest stays. What cannot be read is kept in `quarantine/`.
+//! What of the last write is not whole is cut ([`tail`]). A bad frame that was whole once is damage: it is set aside, the
+//! rest stays. What cannot be read is kept in `quarantine/`.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -14,38 +12,40 @@ use tokio::sync::watch;
 
 use super::cursors::{self, Cursor, Cursors};
 use super::dedup::Index;
+use super::disk::Disk;
 use super::find::{self, Findings, Found};
-use super::format::{DATA_START, FRAME_BYTES, Header, Kind};
+use super::format::{DATA_START, Header, Kind};
 use super::scan::{Scan, Step};
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
 use super::writer::{Active, Writer, start_segment};
-use super::{Key, OpenError, Options, Shared, State, keeper, queue, ring};
+use super::{Key, OpenError, Options, Shared, State, keeper, queue, ring, tail};
 
 /// Bytes of the newest frames kept in memory.
 const RING_BYTES: usize = 8 << 20;
 /// A new journal begins with a small segment, so that the first start need not wait for a large one.
 const FIRST_BYTES: u64 = 1 << 20;
 
-/// Opens the journal and gives what its threads share, and the writer.
-pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
+/// Opens the journal on `disk` and gives what its threads share, and the writer. `ours` is called before anything that
+/// was there is changed, once it is certain that this release may.
+pub fn open(options: Options, disk: Box<dyn Disk>, ours: impl FnOnce()) -> Result<(Shared, Writer), OpenError> {
     let dir = options.settings.dir.clone();
     let data = dir.join("journal");
-    std::fs::create_dir_all(&data).map_err(OpenError::io(&data))?;
-    let lock = lock_dir(&dir)?;
+    disk.create_dir_all(&data).map_err(OpenError::io(&data))?;
     let mut settings = options.settings;
     settings.segment_bytes = settings.segment_bytes.min(settings.max_bytes / 4).max(64 << 10);
     // Up to here nothing was changed: a newer journal is left as it is.
-    let mut findings = find::look(&data)?;
-    sign(&dir, &lock);
-    sidecar::tidy(&dir).map_err(OpenError::io(&dir))?;
-    findings.settle(&dir, settings.segment_bytes, &options.metrics)?;
+    let mut findings = find::look(&*disk, &data)?;
+    ours();
+    sidecar::tidy(&*disk, &dir).map_err(OpenError::io(&dir))?;
+    findings.settle(&*disk, &dir, settings.segment_bytes, &options.metrics)?;
     let Findings { segments: found, given_out, .. } = findings;
     let id = match found.last() {
         Some(last) => last.header.journal,
         None => super::random().map_err(OpenError::io(&dir))?,
     };
     let mut shared = Shared {
+        disk,
         dir,
         id,
         settings,
@@ -60,7 +60,6 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
         cursors: Mutex::default(),
         damaged: Mutex::new(HashSet::new()),
         keeper: keeper::Desk::default(),
-        lock,
     };
     let (active, next) =
         if found.is_empty() { begin(&shared, given_out)? } else { resume(&shared, &found, given_out)? };
@@ -81,32 +80,6 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
     Ok((shared, Writer::new(active, index, next)))
 }
 
-/// Takes the directory for this process; the lock ends with it, however it ends.
-fn lock_dir(dir: &Path) -> Result<File, OpenError> {
-    let path = dir.join("journal.lock");
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-    let mut file = open.map_err(OpenError::io(&path))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let _ = file.read_to_string(&mut holder);
-            let holder = Some(holder.trim().to_owned()).filter(|pid| !pid.is_empty());
-            return Err(OpenError::InUse { dir: dir.to_owned(), holder });
-        }
-        Err(TryLockError::Error(error)) => return Err(OpenError::io(&path)(error)),
-    }
-    Ok(file)
-}
-
-/// Notes who has the directory, for the message to the next one who wants it.
-fn sign(dir: &Path, mut lock: &File) {
-    if let Err(error) = lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())) {
-        // A full disk must not keep the backlog from its backends.
-        tracing::warn!("cannot write the process id to {}: {error}", dir.join("journal.lock").display());
-    }
-}
-
 /// A new journal.
 fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let data = shared.dir.join("journal");
@@ -114,8 +87,9 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let path = data.join(segment::file_name(first));
     let capacity = FIRST_BYTES.min(shared.settings.segment_bytes);
     let temporary = data.join("first.tmp");
+    let disk = &*shared.disk;
     let made = (|| {
-        let file = segment::make_zeroed(&temporary, capacity)?;
+        let file = segment::make_zeroed(disk, &temporary, capacity)?;
         let header = Header {
             epoch: u32::from_le_bytes(super::random()?),
             first,
@@ -125,10 +99,13 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
             previous_end: 0,
             previous_epoch: 0,
         };
-        let offset = start_segment(&file, &header, &[])?;
-        std::fs::rename(&temporary, &path)?;
-        segment::sync_dir(&data)?;
-        segment::sync_dir(&shared.dir)?;
+        let offset = start_segment(&*file, &header, &[])?;
+        disk.rename(&temporary, &path)?;
+        disk.sync_dir(&data)?;
+        disk.sync_dir(&shared.dir)?;
+        if let Some(above) = shared.dir.parent() {
+            disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
+        }
         Ok((file, header, offset))
     })();
     let (file, header, offset) = made.map_err(OpenError::io(&path))?;
@@ -147,7 +124,7 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
     for pair in found.windows(2) {
         let (this, next) = (&pair[0], &pair[1].header);
         let known = next.previous_first == this.header.first && next.previous_end >= DATA_START;
-        let end = if known { next.previous_end.min(this.bytes) } else { frames_end(this)? };
+        let end = if known { next.previous_end.min(this.bytes) } else { frames_end(shared, this)? };
         if known && next.previous_end > this.bytes {
             shared.metrics.journal_damaged.inc();
             let missing = next.previous_end - this.bytes;
@@ -159,13 +136,13 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
     }
     let Some(last) = found.last() else { return begin(shared, given_out) };
     let mut cursors = BTreeMap::new();
-    let mut tail = read_tail(shared, last, &mut cursors)?;
+    let mut tail = tail::read(shared, last, &mut cursors)?;
     if !tail.checkpoint {
-        older_cursors(found, &mut cursors)?;
+        older_cursors(shared, found, &mut cursors)?;
     }
     // A position that may have been given out is not given out again: a backend may hold its event.
     let seen = cursors.values().map(|cursor| cursor.decided.max(cursor.published)).max();
-    tail.last = tail.last.max(given_out).max(seen.unwrap_or(0));
+    tail.skip_to(given_out.max(seen.unwrap_or(0)), last.header.epoch, (shared.clock)());
     *super::lock(&shared.cursors) = Cursors::new(cursors);
     let segment = Arc::new(Segment::new(last.path.clone(), last.header, tail.offset, tail.last, last.bytes));
     segments.push(segment.clone());
@@ -180,89 +157,22 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
 
 /// Behind the last byte that is not zero, or the last frame: where the frames of a sealed segment end
 /// whose successor, which knew, is gone.
-fn frames_end(found: &Found) -> Result<u64, OpenError> {
+fn frames_end(shared: &Shared, found: &Found) -> Result<u64, OpenError> {
     let io = |error| OpenError::io(&found.path)(error);
-    let mut scan = Scan::new(File::open(&found.path).map_err(io)?, found.header.epoch, DATA_START, found.bytes);
+    let file = shared.disk.open(&found.path).map_err(io)?;
+    let mut scan = Scan::new(file, found.header.epoch, DATA_START, found.bytes);
     while scan.next().map_err(io)?.is_some() {}
     scan.nonzero_end().map_err(io)
 }
 
-/// The last segment, read whole.
-struct Tail {
-    file: File,
-    offset: u64,
-    last: u64,
-    keys: Keys,
-    checkpoint: bool,
-    damage: Vec<(u64, u64)>,
-}
-
-fn read_tail(shared: &Shared, found: &Found, cursors: &mut BTreeMap<String, Cursor>) -> Result<Tail, OpenError> {
-    let path = &found.path;
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(OpenError::io(path))?;
-    let mut scan = Scan::new(file, found.header.epoch, DATA_START, found.bytes);
-    let (mut last, mut keys, mut checkpoint, mut damage) = (found.header.first - 1, Keys::new(), false, Vec::new());
-    while let Some(step) = scan.next().map_err(OpenError::io(path))? {
-        match step {
-            Step::Frame(frame, _, body) => {
-                last = last.max(frame.sequence);
-                match frame.kind {
-                    Kind::Event if frame.key != Key::NONE => keys.push((frame.key, (frame.time_ms / 1000) as u32)),
-                    Kind::Checkpoint => {
-                        checkpoint = true;
-                        cursors.clear();
-                        cursors::apply(&body, cursors);
-                    }
-                    Kind::Cursors => cursors::apply(&body, cursors),
-                    Kind::Event | Kind::Unknown => {}
-                }
-            }
-            Step::Damage { offset, length } => damage.push((offset, length)),
-        }
-    }
-    let offset = scan.offset();
-    let torn_end = scan.nonzero_end().map_err(OpenError::io(path))?;
-    let file = scan.into_file();
-    if torn_end > offset {
-        let length = torn_end - offset;
-        tracing::warn!("{length} B of an unfinished write were cut from {} at {offset}", path.display());
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX).min(64 << 20)];
-        let name = format!("{:020}-{offset}.tail", found.header.first);
-        let kept = file.read_exact_at(&mut bytes, offset);
-        let kept = kept.and_then(|()| find::keep_aside(&shared.dir, &name, |to| std::fs::write(to, &bytes)));
-        if let Err(error) = kept {
-            tracing::error!("they cannot be kept aside: {error}");
-        }
-        last += length.div_ceil(FRAME_BYTES as u64);
-        shared.clear(&file, offset, torn_end).map_err(OpenError::io(path))?;
-    }
-    // What a killed process wrote may be in memory only: nothing is confirmed or delivered before it is on disk.
-    file.sync_all().map_err(OpenError::io(path))?;
-    Ok(Tail { file, offset, last, keys, checkpoint, damage })
-}
-
-impl Shared {
-    /// Overwrites `[from, to)` with zeros, so that no later start takes it for a torn tail.
-    fn clear(&self, file: &File, from: u64, to: u64) -> io::Result<()> {
-        let zeros = vec![0; 1 << 20];
-        let mut offset = from;
-        while offset < to {
-            let part = zeros.len().min((to - offset) as usize);
-            file.write_all_at(&zeros[..part], offset)?;
-            offset += part as u64;
-        }
-        Ok(())
-    }
-}
-
 /// The last segment lost its checkpoint: cursors of the segments before, under what the last one still says.
 /// Older cursors cost duplicates, never loss.
-fn older_cursors(found: &[Found], newest: &mut BTreeMap<String, Cursor>) -> Result<(), OpenError> {
+fn older_cursors(shared: &Shared, found: &[Found], newest: &mut BTreeMap<String, Cursor>) -> Result<(), OpenError> {
     tracing::warn!(
         "the newest checkpoint is damaged: cursors come from older ones, some events may be published again"
     );
     for segment in found.iter().rev().skip(1) {
-        let file = File::open(&segment.path).map_err(OpenError::io(&segment.path))?;
+        let file = shared.disk.open(&segment.path).map_err(OpenError::io(&segment.path))?;
         let mut scan = Scan::new(file, segment.header.epoch, DATA_START, segment.bytes);
         let mut older = BTreeMap::new();
         let mut checkpoint = false;
@@ -290,8 +200,8 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
     let window_ms = shared.window_s().saturating_mul(1000);
     let mut keys = Keys::new();
     let mut have = HashSet::new();
-    for first in sidecar::list(&shared.dir) {
-        if let Some(mut found) = sidecar::read(&shared.dir, first, &shared.id) {
+    for first in sidecar::list(&*shared.disk, &shared.dir) {
+        if let Some(mut found) = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id) {
             keys.append(&mut found);
             have.insert(first);
         } else {
@@ -304,7 +214,7 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
         if have.contains(&segment.first) || now_ms.saturating_sub(sealed_ms) > window_ms {
             continue;
         }
-        let found = scan_keys(&segment).map_err(OpenError::io(&segment.path))?;
+        let found = scan_keys(shared, &segment).map_err(OpenError::io(&segment.path))?;
         keys.extend_from_slice(&found);
         shared.keeper.sealed(segment.first, found);
     }
@@ -312,8 +222,9 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
     Ok(keys)
 }
 
-fn scan_keys(segment: &Segment) -> io::Result<Keys> {
-    let mut scan = Scan::new(File::open(&segment.path)?, segment.header.epoch, DATA_START, segment.end());
+fn scan_keys(shared: &Shared, segment: &Segment) -> io::Result<Keys> {
+    let file = shared.disk.open(&segment.path)?;
+    let mut scan = Scan::new(file, segment.header.epoch, DATA_START, segment.end());
     let mut keys = Keys::new();
     while let Some(step) = scan.next()? {
         if let Step::Frame(frame, ..) = step

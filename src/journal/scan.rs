@@ -1,11 +1,10 @@
 //! Walks the frames of a segment, from memory or from a file, and finds the way again behind damage.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 
 use bytes::Bytes;
 
+use super::disk::DiskFile;
 use super::format::{FRAME_BYTES, Frame};
 
 /// Least bytes read from a file at once.
@@ -27,7 +26,7 @@ pub enum Step {
 
 /// Reads a segment's frames one after another.
 pub struct Scan {
-    file: File,
+    file: Box<dyn DiskFile>,
     epoch: u32,
     /// Where the next frame is looked for.
     offset: u64,
@@ -39,7 +38,7 @@ pub struct Scan {
 
 impl Scan {
     /// A scan of `[offset, end)` of a segment with this epoch.
-    pub fn new(file: File, epoch: u32, offset: u64, end: u64) -> Self {
+    pub fn new(file: Box<dyn DiskFile>, epoch: u32, offset: u64, end: u64) -> Self {
         Self { file, epoch, offset, end, chunk: Bytes::new(), chunk_offset: offset }
     }
 
@@ -59,7 +58,7 @@ impl Scan {
     }
 
     /// The file, for the one who goes on writing to it.
-    pub fn into_file(self) -> File {
+    pub fn into_file(self) -> Box<dyn DiskFile> {
         self.file
     }
 
@@ -143,7 +142,7 @@ impl Scan {
             Some((skip, rest)) if rest >= least.min(left) => Ok(self.chunk.slice(skip..)),
             _ => {
                 let mut buffer = vec![0; least.max(CHUNK).min(left)];
-                let read = read_up_to(&self.file, &mut buffer, place)?;
+                let read = read_up_to(&*self.file, &mut buffer, place)?;
                 buffer.truncate(read);
                 self.chunk = buffer.into();
                 self.chunk_offset = place;
@@ -160,7 +159,7 @@ fn zeros(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take(BLOCK.len()).take_while(|&&b| b == 0).count()
 }
 
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
@@ -199,7 +198,7 @@ mod tests {
     fn walk(bytes: &[u8]) -> Vec<String> {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(bytes, 0).unwrap();
-        let mut scan = Scan::new(file, 5, 0, bytes.len() as u64);
+        let mut scan = Scan::new(Box::new(file), 5, 0, bytes.len() as u64);
         let mut seen = Vec::new();
         while let Some(step) = scan.next().unwrap() {
             seen.push(match step {

@@ -1,12 +1,11 @@
 //! One file of the journal.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::disk::{Disk, DiskFile};
 use super::format::{HEADER_COPY, Header};
 
 /// Bytes of the file system that no segment takes: dead letters and event ids are written there.
@@ -115,9 +114,8 @@ pub fn first_of(path: &Path) -> Option<u64> {
 ///
 /// # Errors
 /// [`io::ErrorKind::StorageFull`], or the file system cannot be asked.
-pub fn has_room(dir: &Path, bytes: u64) -> io::Result<()> {
-    let space = rustix::fs::statvfs(dir)?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+pub fn has_room(disk: &dyn Disk, dir: &Path, bytes: u64) -> io::Result<()> {
+    let free = disk.free_bytes(dir)?;
     if free < bytes + bytes.min(RESERVE) {
         let message = format!("{free} B are free, {} are needed", bytes + bytes.min(RESERVE));
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));
@@ -129,9 +127,9 @@ pub fn has_room(dir: &Path, bytes: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// No space, or another failure; the file is gone then.
-pub fn make_zeroed(path: &Path, bytes: u64) -> io::Result<File> {
+pub fn make_zeroed(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
     let made = (|| {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)?;
+        let file = disk.create(path)?;
         let zeros = vec![0; 1 << 20];
         let mut offset = 0;
         while offset < bytes {
@@ -141,37 +139,21 @@ pub fn make_zeroed(path: &Path, bytes: u64) -> io::Result<File> {
         }
         file.sync_all()?;
         // The zeros would only push useful pages out of the cache.
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        file.uncache();
         Ok(file)
     })();
     if made.is_err() {
         // Half a file is of no use and takes the room that others need.
-        let _ = std::fs::remove_file(path);
+        let _ = disk.remove(path);
     }
     made
-}
-
-/// Makes an empty file that grows as it is written to.
-///
-/// # Errors
-/// It cannot be made.
-pub fn make_empty(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
 }
 
 /// Writes both copies of the header.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_header(file: &File, header: &Header) -> io::Result<()> {
+pub fn write_header(file: &dyn DiskFile, header: &Header) -> io::Result<()> {
     file.write_all_at(&header.encode(), HEADER_COPY)?;
     file.write_all_at(&header.encode(), 0)
-}
-
-/// Syncs a directory: names of files in it are durable after it.
-///
-/// # Errors
-/// It cannot be opened or synced.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -50,7 +50,7 @@ pub struct Dedup {
     /// Redeliveries of one event id within it are acknowledged, not published again. Zero: no dedup.
     #[serde(deserialize_with = "units::duration")]
     pub window: Duration,
-    /// Most ids remembered at once, about 22 bytes of memory each; past it the oldest are forgotten early.
+    /// Most ids remembered at once, 25 to 40 bytes of memory each; past it the oldest are forgotten early.
     pub max_keys: u64,
 }
 

@@ -3,12 +3,11 @@
 //!
 //! `sidecar = magic 8, version u32, count u32, journal id 16, (key 16, time s u32)*, crc u32`
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Key;
-use super::segment::sync_dir;
+use super::disk::Disk;
 
 const MAGIC: &[u8; 8] = b"HOOKIDS\n";
 const VERSION: u32 = 1;
@@ -27,7 +26,7 @@ pub fn path(dir: &Path, first: u64) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(dir: &Path, first: u64, journal: &[u8; 16], keys: &Keys) -> io::Result<()> {
+pub fn write(disk: &dyn Disk, dir: &Path, first: u64, journal: &[u8; 16], keys: &Keys) -> io::Result<()> {
     let mut out = Vec::with_capacity(HEAD + keys.len() * ENTRY + 4);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -41,18 +40,19 @@ pub fn write(dir: &Path, first: u64, journal: &[u8; 16], keys: &Keys) -> io::Res
     out.extend_from_slice(&crc.to_le_bytes());
     let path = path(dir, first);
     let parent = dir.join("dedup");
-    std::fs::create_dir_all(&parent)?;
+    if !disk.exists(&parent) {
+        disk.create_dir_all(&parent)?;
+        disk.sync_dir(dir)?;
+    }
     let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&out)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, &path)?;
-    sync_dir(&parent)
+    disk.write(&temporary, &out)?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(&parent)
 }
 
 /// The keys of the segment whose first sequence is `first`; `None` if they are missing, damaged or of another journal.
-pub fn read(dir: &Path, first: u64, journal: &[u8; 16]) -> Option<Keys> {
-    let bytes = std::fs::read(path(dir, first)).ok()?;
+pub fn read(disk: &dyn Disk, dir: &Path, first: u64, journal: &[u8; 16]) -> Option<Keys> {
+    let bytes = disk.read(&path(dir, first)).ok()?;
     let (body, crc) = bytes.split_last_chunk::<4>()?;
     let number = |at: usize| -> Option<u32> { Some(u32::from_le_bytes(body.get(at..at + 4)?.try_into().ok()?)) };
     let count = number(12)? as usize;
@@ -74,48 +74,47 @@ pub fn read(dir: &Path, first: u64, journal: &[u8; 16]) -> Option<Keys> {
 ///
 /// # Errors
 /// The directory cannot be read, or a file not removed.
-pub fn tidy(dir: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(dir.join("dedup")) {
+pub fn tidy(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let paths = match disk.list(&dir.join("dedup")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
+        paths => paths?,
     };
-    for entry in entries {
-        let path = entry?.path();
+    for path in paths {
         if path.extension().is_some_and(|extension| extension == "tmp") && super::segment::first_of(&path).is_some() {
-            std::fs::remove_file(&path)?;
+            disk.remove(&path)?;
         }
     }
     Ok(())
 }
 
 /// First sequences of all sidecars, in order.
-pub fn list(dir: &Path) -> Vec<u64> {
-    let Ok(entries) = std::fs::read_dir(dir.join("dedup")) else { return Vec::new() };
-    let name = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().into_string().ok();
-    let mut found: Vec<u64> =
-        entries.filter_map(name).filter_map(|name| name.strip_suffix(".ids")?.parse().ok()).collect();
+pub fn list(disk: &dyn Disk, dir: &Path) -> Vec<u64> {
+    let Ok(paths) = disk.list(&dir.join("dedup")) else { return Vec::new() };
+    let first = |path: PathBuf| path.file_name()?.to_str()?.strip_suffix(".ids")?.parse().ok();
+    let mut found: Vec<u64> = paths.into_iter().filter_map(first).collect();
     found.sort_unstable();
     found
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::System;
     use super::*;
 
     #[test]
     fn keys_come_back_and_damaged_ones_do_not() {
         let dir = tempfile::tempdir().unwrap();
         let keys = vec![(Key([1; 16]), 5), (Key([2; 16]), 6)];
-        write(dir.path(), 9, &[7; 16], &keys).unwrap();
-        assert_eq!(read(dir.path(), 9, &[7; 16]), Some(keys));
-        assert_eq!(read(dir.path(), 9, &[8; 16]), None);
-        assert_eq!(list(dir.path()), [9]);
+        write(&System, dir.path(), 9, &[7; 16], &keys).unwrap();
+        assert_eq!(read(&System, dir.path(), 9, &[7; 16]), Some(keys));
+        assert_eq!(read(&System, dir.path(), 9, &[8; 16]), None);
+        assert_eq!(list(&System, dir.path()), [9]);
         let path = path(dir.path(), 9);
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[40] ^= 1;
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(read(dir.path(), 9, &[7; 16]), None);
+        assert_eq!(read(&System, dir.path(), 9, &[7; 16]), None);
         std::fs::write(&path, b"x").unwrap();
-        assert_eq!(read(dir.path(), 9, &[7; 16]), None);
+        assert_eq!(read(&System, dir.path(), 9, &[7; 16]), None);
     }
 }

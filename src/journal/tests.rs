@@ -1,7 +1,11 @@
 mod damage;
+mod fake;
+mod model;
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
+
+use damage::Dice;
 
 use super::*;
 use crate::event::Stored;

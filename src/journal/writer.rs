@@ -2,14 +2,13 @@
 //!
 //! There is no linger: the sync in progress is the time in which the next batch gathers.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::answer::{Answer, answer_all};
 use super::dedup::Index;
+use super::disk::DiskFile;
 use super::format::{DATA_START, Frame, Header, Kind};
 use super::queue::Waiting;
 use super::segment::{self, Segment};
@@ -42,7 +41,7 @@ pub struct Active {
     /// As readers see it.
     pub segment: Arc<Segment>,
     /// Open for writing.
-    pub file: File,
+    pub file: Box<dyn DiskFile>,
     /// Where the next frame goes.
     pub offset: u64,
     /// No frame goes beyond.
@@ -78,21 +77,23 @@ impl Writer {
 
     /// Writes until the queue is stopped and empty.
     pub fn run(mut self, shared: &Shared) {
-        loop {
-            let mut work = shared.queue.take();
-            if work.cursors {
-                self.write_cursors(shared, work.sync || work.stop, false);
-                for saved in work.saved.drain(..) {
-                    let _ = saved.send(());
-                }
-            }
-            let last = work.stop && work.appends.is_empty();
-            self.append_all(shared, work);
-            if last {
-                self.write_cursors(shared, true, true);
-                return;
+        while self.step(shared, shared.queue.take()) {}
+    }
+
+    /// Writes what was taken from the queue; `false` after the last of it.
+    pub fn step(&mut self, shared: &Shared, mut work: Waiting) -> bool {
+        if work.cursors && self.write_cursors(shared, work.sync || work.stop, false) {
+            for saved in work.saved.drain(..) {
+                let _ = saved.send(());
             }
         }
+        work.saved.clear();
+        let last = work.stop && work.appends.is_empty();
+        self.append_all(shared, work);
+        if last {
+            self.write_cursors(shared, true, true);
+        }
+        !last
     }
 
     fn append_all(&mut self, shared: &Shared, mut work: Waiting) {
@@ -223,12 +224,14 @@ impl Writer {
                 return Err(Trouble::Full("undelivered events fill its quota".to_owned()));
             }
             None => {
-                segment::has_room(&dir, shared.settings.segment_bytes)?;
+                segment::has_room(&*shared.disk, &dir, shared.settings.segment_bytes)?;
                 let path = dir.join("next.tmp");
-                let file = segment::make_empty(&path)?;
+                let file = shared.disk.create(&path)?;
                 (path, file, shared.settings.segment_bytes)
             }
         };
+        // A segment without events keeps its name: the next one begins a position later.
+        self.next = self.next.max(self.active.segment.first + 1);
         let now_ms = (shared.clock)();
         let old = &self.active;
         let header = Header {
@@ -237,38 +240,43 @@ impl Writer {
             created_ms: now_ms,
             journal: shared.id,
             previous_first: old.segment.first,
-            previous_end: if old.broken { old.segment.end() } else { old.offset },
+            // Cursors behind it were not synced, and stand in the checkpoint of this one.
+            previous_end: old.segment.end(),
             previous_epoch: old.segment.header.epoch,
         };
         let path = dir.join(segment::file_name(self.next));
-        let offset = start_segment(&file, &header, &lock(&shared.cursors).checkpoint())?;
-        std::fs::rename(&spare, &path)?;
-        segment::sync_dir(&dir)?;
+        let offset = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint())?;
+        if let Err(error) = shared.disk.rename(&spare, &path).and_then(|()| shared.disk.sync_dir(&dir)) {
+            // The new header may be on disk: it says where the old segment ends.
+            self.active.broken = true;
+            return Err(error.into());
+        }
         let segment = Arc::new(Segment::new(path, header, offset, self.next - 1, capacity.max(offset)));
-        old.segment.seal(now_ms);
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
         let old = std::mem::replace(
             &mut self.active,
             Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false },
         );
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
+        // Only then may it be removed.
         shared.keeper.sealed(old.segment.first, old.keys);
+        old.segment.seal(now_ms);
         Ok(())
     }
 
-    /// Writes the cursors that moved. A failure costs duplicates after a kill, nothing else, and shows at the next event.
+    /// Writes the cursors that moved; `false` if they are not written. The checkpoint of the next segment holds them then,
+    /// and no event is accepted before it: a failure costs duplicates after a kill, nothing else.
     ///
     /// The `last` frame is written in any case: damage to the events before it can be told from an unfinished write.
-    fn write_cursors(&mut self, shared: &Shared, sync: bool, last: bool) {
+    fn write_cursors(&mut self, shared: &Shared, sync: bool, last: bool) -> bool {
         if self.active.broken && (self.failures > 1 || self.rotate(shared).is_err()) {
-            return;
+            return false;
         }
         let moved = lock(&shared.cursors).take_moved();
         if !moved.is_empty() || last {
             let size = Frame::size(moved.len()) as u64;
             if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
-                // The checkpoint of the next segment holds them.
-                return;
+                return false;
             }
             let frame = Frame {
                 length: 0,
@@ -284,14 +292,16 @@ impl Writer {
             match self.active.file.write_all_at(&bytes, self.active.offset) {
                 Ok(()) => self.active.offset += bytes.len() as u64,
                 Err(error) => {
-                    tracing::error!("cannot write cursors to {}: {error}", self.active.segment.path.display());
-                    return;
+                    self.failed(shared, &error);
+                    return false;
                 }
             }
         }
         if sync && let Err(error) = self.active.file.sync_data() {
             self.failed(shared, &error);
+            return false;
         }
+        true
     }
 }
 
@@ -299,7 +309,7 @@ impl Writer {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn start_segment(file: &File, header: &Header, checkpoint: &[u8]) -> io::Result<u64> {
+pub fn start_segment(file: &dyn DiskFile, header: &Header, checkpoint: &[u8]) -> io::Result<u64> {
     let frame = Frame {
         length: 0,
         sequence: header.first - 1,

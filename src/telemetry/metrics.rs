@@ -56,6 +56,8 @@ metrics! {
     events: Family<Labels, Counter> = Family::default(), "hookferry_events", "Events accepted into the journal";
     set_aside: Family<Labels, Counter> = Family::default(),
         "hookferry_set_aside_events", "Events accepted and kept aside, since they do not meet their schema";
+    id_conflicts: Family<Labels, Counter> = Family::default(),
+        "hookferry_id_conflicts", "Event ids that came again with another body, among about the last 100,000 ids";
     unrouted: Counter = Counter::default(), "hookferry_unrouted_events", "Events accepted that no route matches";
     published: Family<Labels, Counter> = Family::default(), "hookferry_published", "Events that a backend confirmed";
     publish_failures: Family<Labels, Counter> = Family::default(),

@@ -4,8 +4,9 @@
 
 use super::field::Field;
 use super::hmac::Hash;
+use super::rule::{Family, KeySet};
 use super::signed::{Encoding, Signed};
-use super::{Family, KeySet, Keys, Refusal, Rule, basic};
+use super::{Keys, Refusal, Rule, basic};
 use crate::event::Request;
 
 /// One remark a line.
@@ -16,14 +17,22 @@ pub fn explain(rule: &Rule, keys: &Keys, request: &Request, refusal: Refusal, no
     if let Refusal::Stale { skew_s, tolerance_s } = refusal {
         seen.push(format!("the signature is right, but {skew_s} s off by this clock; {tolerance_s} s are tolerated"));
     }
-    match &rule.0 {
+    match &rule.family {
         Family::None => {}
         Family::Basic => basic_header(request, &mut seen),
         Family::Token(token) => _ = values(&token.token, "the token", request, &mut seen),
         Family::Jwt(jwt) => web_token(&jwt.token, request, &mut seen),
-        Family::Hmac(hmac) => signature(&hmac.signed, Some(length(hmac.hash)), request, now_s, &mut seen),
+        Family::Hmac(hmac) => {
+            let expected = hmac.also_hash.is_none().then(|| length(hmac.hash));
+            signature(&hmac.signed, expected, request, now_s, &mut seen);
+        }
+        Family::Sns(sns) => _ = values(&sns.signature, "the signature", request, &mut seen),
+        Family::TrueLayer(scheme) => _ = values(&scheme.signature, "the signature", request, &mut seen),
         Family::Digest(digest) => signature(&digest.signed, None, request, now_s, &mut seen),
         Family::Public(public) => signature(&public.signed, None, request, now_s, &mut seen),
+    }
+    if refusal == Refusal::KeyAbsent {
+        seen.push("the sender's public key could not be fetched".to_owned());
     }
     for name in rule.covered_headers() {
         if request.headers.nth(name, 0).is_none() {
@@ -42,7 +51,7 @@ pub fn explain(rule: &Rule, keys: &Keys, request: &Request, refusal: Refusal, no
 
 impl Keys {
     fn count(&self) -> usize {
-        match &self.0 {
+        match &*self.own {
             KeySet::Hmac(keys) => keys.len(),
             KeySet::Secret(keys) => keys.len(),
             KeySet::Public(keys) => keys.len(),

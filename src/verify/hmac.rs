@@ -1,5 +1,6 @@
 //! Keyed hashes: the family of GitHub, Stripe, Slack, Shopify and Standard Webhooks.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use hmac::{KeyInit as _, Mac};
@@ -10,11 +11,11 @@ use subtle::ConstantTimeEq as _;
 use super::field::{Field, FieldSpec};
 use super::key::SecretForm;
 use super::sign::{Draft, SignError};
-use super::signed::{Encoding, Signed, five_minutes};
+use super::signed::{Encoding, Proof, Signed, five_minutes};
 use super::stamp::StampSpec;
-use super::{KeyError, Refusal, RuleError};
+use super::{KeyError, MAX_SIGNATURES, Refusal, RuleError};
 use crate::event::json::Pointers;
-use crate::event::{Request, Secret, form, units};
+use crate::event::{Options, Request, Secret, form, units};
 
 /// `kind = "hmac"`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -42,9 +43,16 @@ pub struct HmacSpec {
     /// Where the SHA-256 of a body that is no form stands, in hex: for senders that sign only that.
     #[serde(default)]
     pub body_hash: Option<FieldSpec>,
-    /// JSON Pointer of a list that must not hold more than one item, since only the first is signed.
+    /// JSON Pointer of a list of which every item is signed by itself; `signature` and `message` show the first, as
+    /// `/items/0/…`.
     #[serde(default)]
-    pub single: Option<String>,
+    pub each: Option<String>,
+    /// A further hash function; the length of a signature tells which one made it.
+    #[serde(default)]
+    pub also_hash: Option<Hash>,
+    /// Whether the URL counts with the port of its scheme and without: some senders sign the one, some the other.
+    #[serde(default)]
+    pub any_port: bool,
 }
 
 /// The hash function under the MAC.
@@ -113,53 +121,104 @@ impl State {
     }
 }
 
+/// The states of one secret, one a hash function.
+pub(super) type Key = Vec<State>;
+
 /// A compiled [`HmacSpec`].
 #[derive(Debug, Clone)]
 pub(super) struct Hmac {
     pub(super) hash: Hash,
+    pub(super) also_hash: Option<Hash>,
     pub(super) signed: Signed,
     pub(super) secret: SecretForm,
     body_hash: Option<Field>,
-    single: Option<String>,
+    each: Option<Each>,
+    any_port: bool,
+}
+
+/// A list, and the rules of its items from the second on.
+#[derive(Debug, Clone)]
+struct Each {
+    list: String,
+    others: Vec<Signed>,
+}
+
+impl Each {
+    fn new(spec: &HmacSpec, list: &str) -> Result<Self, RuleError> {
+        Pointers::new([list]).map_err(|e| RuleError::new("each", e.to_string()))?;
+        let first = format!("{list}/0/");
+        let text =
+            spec.signature.body.as_deref().filter(|body| body.starts_with(&first) && spec.signature.form.is_none());
+        let text =
+            text.ok_or_else(|| RuleError::new("each", format!("needs a `signature` in the body, at {first}…")))?;
+        let others = (1..MAX_SIGNATURES).map(|n| {
+            let nth = |text: &str| text.replace(&first, &format!("{list}/{n}/"));
+            let signature = FieldSpec { body: Some(nth(text)), ..spec.signature.clone() };
+            Signed::new(spec.encoding, signature, spec.timestamp.clone(), &nth(&spec.message), spec.tolerance)
+        });
+        Ok(Self { list: list.to_owned(), others: others.collect::<Result<_, _>>()? })
+    }
+
+    /// How many items `body` lists.
+    fn count(&self, body: &[u8]) -> Result<usize, Refusal> {
+        let body = serde_json::from_slice::<serde_json::Value>(body).map_err(|_| Refusal::Missing)?;
+        body.pointer(&self.list).and_then(serde_json::Value::as_array).map(Vec::len).ok_or(Refusal::Missing)
+    }
 }
 
 impl Hmac {
     pub(super) fn new(spec: HmacSpec) -> Result<Self, RuleError> {
+        let each = spec.each.as_deref().map(|list| Each::new(&spec, list)).transpose()?;
         let signed = Signed::new(spec.encoding, spec.signature, spec.timestamp, &spec.message, spec.tolerance)?;
         if signed.message.covers_secret() {
             return Err(RuleError::new("message", "holds {secret}, which is the key of the hash already"));
         }
-        if let Some(pointer) = &spec.single {
-            Pointers::new([pointer]).map_err(|e| RuleError::new("single", e.to_string()))?;
+        let (any_port, also_hash) = (spec.any_port, spec.also_hash);
+        if any_port && !signed.message.needs_url() {
+            return Err(RuleError::new("any_port", "has no effect: the message holds no {url}"));
         }
         let body_hash = spec.body_hash.map(|field| Field::new(field, "body_hash")).transpose()?;
-        Ok(Self { hash: spec.hash, signed, secret: spec.secret, body_hash, single: spec.single })
+        Ok(Self { hash: spec.hash, also_hash, signed, secret: spec.secret, body_hash, each, any_port })
     }
 
-    pub(super) fn keys(&self, secrets: &[Secret]) -> Result<Vec<State>, KeyError> {
+    pub(super) fn with_options(&mut self, options: &Options) -> Result<(), String> {
+        let others = self.each.iter_mut().flat_map(|each| &mut each.others);
+        others.chain([&mut self.signed]).try_for_each(|signed| signed.message.with_options(options))
+    }
+
+    pub(super) fn keys(&self, secrets: &[Secret]) -> Result<Vec<Key>, KeyError> {
         let keys = self.secret.decode(secrets)?;
         // HMAC takes a key of any length, so no secret is lost here.
-        Ok(keys.iter().filter_map(|key| State::new(self.hash, key.expose())).collect())
+        let hashes = || [self.hash].into_iter().chain(self.also_hash);
+        Ok(keys.iter().map(|key| hashes().filter_map(|hash| State::new(hash, key.expose())).collect()).collect())
     }
 
     /// The position of the key that matches.
-    pub(super) fn check(&self, keys: &[State], request: &Request, now_s: i64) -> Result<usize, Refusal> {
+    pub(super) fn check(&self, keys: &[Key], request: &Request, now_s: i64) -> Result<usize, Refusal> {
         let proof = self.signed.read(request)?;
         let message = self.signed.message(request, proof.time(), None)?;
-        let mut matched = None;
-        for (n, key) in keys.iter().enumerate() {
-            let tag = key.tag(&message);
-            for signature in &proof.signatures {
-                // A slice of another length is unequal; lengths are no secret.
-                if bool::from(tag.ct_eq(signature)) {
-                    matched = matched.or(Some(n));
-                }
-            }
+        let mut matched = made_by(keys, &proof, &message);
+        if self.any_port && matched.is_none() {
+            matched = made_by(keys, &proof, &self.signed.message_of_other_port(request, proof.time())?);
         }
         let key = matched.ok_or(Refusal::Mismatch)?;
+        self.others(keys, request, now_s)?;
         self.whole(request)?;
         self.signed.fresh(&proof, now_s)?;
         Ok(key)
+    }
+
+    /// Checks the items of a list behind the first.
+    fn others(&self, keys: &[Key], request: &Request, now_s: i64) -> Result<(), Refusal> {
+        let Some(each) = &self.each else { return Ok(()) };
+        let others = each.others.get(..each.count(request.body)?.saturating_sub(1)).ok_or(Refusal::Mismatch)?;
+        for signed in others {
+            let proof = signed.read(request)?;
+            let message = signed.message(request, proof.time(), None)?;
+            made_by(keys, &proof, &message).ok_or(Refusal::Mismatch)?;
+            signed.fresh(&proof, now_s)?;
+        }
+        Ok(())
     }
 
     /// Refuses what the signature would have to cover, but does not.
@@ -173,17 +232,11 @@ impl Hmac {
                 return Err(Refusal::Mismatch);
             }
         }
-        if let Some(pointer) = &self.single {
-            let body = serde_json::from_slice::<serde_json::Value>(request.body).map_err(|_| Refusal::Mismatch)?;
-            if body.pointer(pointer).and_then(serde_json::Value::as_array).is_some_and(|items| items.len() > 1) {
-                return Err(Refusal::Mismatch);
-            }
-        }
         Ok(())
     }
 
-    pub(super) fn sign(&self, keys: &[State], draft: &mut Draft, now_s: i64) -> Result<(), SignError> {
-        let key = keys.first().ok_or(SignError::WrongKeys)?;
+    pub(super) fn sign(&self, keys: &[Key], draft: &mut Draft, now_s: i64) -> Result<(), SignError> {
+        let key = keys.first().and_then(|key| key.first()).ok_or(SignError::WrongKeys)?;
         if let Some(field) = &self.body_hash
             && form::fields(content_type(&draft.request()), &draft.body).is_empty()
             && !draft.body.is_empty()
@@ -191,8 +244,30 @@ impl Hmac {
             let digest = hex::encode(sha2::Sha256::digest(&draft.body));
             field.edit(draft, |_| Some(digest));
         }
-        self.signed.write(draft, now_s, None, |message| key.tag(message))
+        let count = self.each.as_ref().and_then(|each| each.count(&draft.body).ok()).unwrap_or(1);
+        let others = self.each.iter().flat_map(|each| &each.others).take(count.saturating_sub(1));
+        for signed in others.chain([&self.signed]) {
+            signed.write(draft, now_s, None, |message| key.tag(message))?;
+        }
+        Ok(())
     }
+}
+
+/// The position of the key that made one of the signatures; all are tried.
+fn made_by(keys: &[Key], proof: &Proof, message: &[Cow<[u8]>]) -> Option<usize> {
+    let mut matched = None;
+    for (n, key) in keys.iter().enumerate() {
+        for state in key {
+            let tag = state.tag(message);
+            for signature in &proof.signatures {
+                // A slice of another length is unequal; lengths are no secret.
+                if bool::from(tag.ct_eq(signature)) {
+                    matched = matched.or(Some(n));
+                }
+            }
+        }
+    }
+    matched
 }
 
 fn content_type<'r>(request: &Request<'r>) -> &'r [u8] {

@@ -3,6 +3,8 @@
 //! The algorithms are the rule's, never the token's choice: a rule takes secrets or public keys, not both, so that
 //! nobody signs with a public key as if it were a secret, and `none` is no algorithm at all.
 
+mod algorithm;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,13 +15,18 @@ use serde_json::Value as Json;
 use sha2::Digest as _;
 use subtle::ConstantTimeEq as _;
 
+use super::chain::{Chain, ChainSpec};
 use super::field::{Field, FieldSpec};
-use super::hmac::{Hash, State};
-use super::public::{self, PublicKey};
+use super::hmac::State;
+use super::material::PublicKey;
+use super::origin::{ByUrl, Origin, OriginSpec, Wanted};
+use super::public;
 use super::sign::{Draft, SignError};
 use super::signed::Encoding;
 use super::{KeyError, Refusal, RuleError};
-use crate::event::{Request, Secret, units};
+use crate::event::{Options, Request, Secret, units};
+
+pub use algorithm::JwtAlgorithm;
 
 /// `kind = "jwt"`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -29,7 +36,8 @@ pub struct JwtSpec {
     pub token: FieldSpec,
     /// Algorithms that are believed.
     pub algorithms: Vec<JwtAlgorithm>,
-    /// Claims that must be there, each with one of these values. `{url}` stands for the URL that the sender was given,
+    /// Claims that must be there, each with one of these values. A name that begins with `/` is a JSON Pointer; of
+    /// several with commas between, the first that is there counts. `{url}` stands for the URL that the sender was given,
     /// `{option:NAME}` for what the source sets, `{option:NAME?}` for that or, where it is not set, anything.
     #[serde(default)]
     pub claims: BTreeMap<String, Values>,
@@ -42,6 +50,15 @@ pub struct JwtSpec {
     /// Oldest `iat` that is believed; without it only `exp` and `nbf` bound a token, where it has them.
     #[serde(default, deserialize_with = "units::optional_duration")]
     pub max_age: Option<Duration>,
+    /// The claim with the SHA-256 of Atlassian's canonical request (`qsh`), in hex.
+    #[serde(default)]
+    pub query_hash: Option<String>,
+    /// Where the public keys come from, where the source pins none.
+    #[serde(default)]
+    pub keys: Option<OriginSpec>,
+    /// The token shows the chain of certificates of its key.
+    #[serde(default)]
+    pub x5c: Option<ChainSpec>,
 }
 
 /// One value, or several of which one must be there.
@@ -64,57 +81,11 @@ pub struct HashSpec {
     pub encoding: Encoding,
 }
 
-/// `alg` of RFC 7518 and RFC 8037.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256.
-    HS256,
-    /// HMAC with SHA-384.
-    HS384,
-    /// HMAC with SHA-512.
-    HS512,
-    /// RSA PKCS #1 v1.5 with SHA-256.
-    RS256,
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// Ed25519.
-    EdDSA,
-}
-
 /// How far two clocks may be apart, seconds.
 const LEEWAY_S: i64 = 60;
 
 /// How long a token of ours is valid, seconds.
 const VALID_S: i64 = 300;
-
-impl JwtAlgorithm {
-    fn named(name: &str) -> Option<Self> {
-        [Self::HS256, Self::HS384, Self::HS512, Self::RS256, Self::ES256, Self::EdDSA]
-            .into_iter()
-            .find(|algorithm| format!("{algorithm:?}") == name)
-    }
-
-    /// The hash of an algorithm with a secret; `None` for those with public keys.
-    fn hash(self) -> Option<Hash> {
-        match self {
-            Self::HS256 => Some(Hash::Sha256),
-            Self::HS384 => Some(Hash::Sha384),
-            Self::HS512 => Some(Hash::Sha512),
-            Self::RS256 | Self::ES256 | Self::EdDSA => None,
-        }
-    }
-
-    fn method(self) -> &'static str {
-        match self {
-            Self::HS256 => "jwt-hs256",
-            Self::HS384 => "jwt-hs384",
-            Self::HS512 => "jwt-hs512",
-            Self::RS256 => "jwt-rs256",
-            Self::ES256 => "jwt-es256",
-            Self::EdDSA => "jwt-eddsa",
-        }
-    }
-}
 
 /// A secret or the public keys of one text.
 pub(super) enum Key {
@@ -130,6 +101,8 @@ pub(super) struct Jwt {
     claims: BTreeMap<String, Vec<String>>,
     body_hash: Option<HashSpec>,
     url_hash: Option<HashSpec>,
+    query_hash: Option<String>,
+    chain: Option<Chain>,
     pub(super) max_age_s: Option<u64>,
 }
 
@@ -139,7 +112,7 @@ impl Jwt {
         if spec.algorithms.is_empty() || (secret != 0 && secret != spec.algorithms.len()) {
             return Err(RuleError::new(
                 "algorithms",
-                "must be some of HS256, HS384 and HS512, or of RS256, ES256 and EdDSA",
+                "must be some of HS256, HS384 and HS512, or of RS256, ES256, ES512 and EdDSA",
             ));
         }
         let values = |values| match values {
@@ -156,6 +129,8 @@ impl Jwt {
             claims,
             body_hash: spec.body_hash,
             url_hash: spec.url_hash,
+            query_hash: spec.query_hash,
+            chain: spec.x5c.map(Chain::new).transpose()?,
             max_age_s: spec.max_age.map(|age| age.as_secs()),
         })
     }
@@ -163,24 +138,36 @@ impl Jwt {
     /// Puts `options` into the claims.
     ///
     /// # Errors
-    /// The first option that is needed and not set.
-    pub(super) fn with_options(&mut self, options: &BTreeMap<String, String>) -> Result<(), String> {
+    /// The first option that is needed and not set; roots that are none.
+    pub(super) fn with_options(&mut self, options: &Options) -> Result<(), RuleError> {
         let mut missing = None;
         self.claims.retain(|_, values| {
             let mut needless = false;
-            for value in values.iter_mut() {
-                let Some(name) = value.strip_prefix("{option:").and_then(|rest| rest.strip_suffix('}')) else {
+            let mut filled = Vec::new();
+            for value in values.iter() {
+                let Some((before, rest)) = value.split_once("{option:") else {
+                    filled.push(value.clone());
                     continue;
                 };
-                match (options.get(name.trim_end_matches('?')), name.ends_with('?')) {
-                    (Some(set), _) => *value = set.clone(),
-                    (None, true) => needless = true,
-                    (None, false) => missing = missing.take().or(Some(name.to_owned())),
+                let (name, after) = rest.split_once('}').unwrap_or((rest, ""));
+                match (options.texts(name.trim_end_matches('?')), name.ends_with('?')) {
+                    ([], true) => needless = true,
+                    ([], false) => missing = missing.take().or(Some(name.to_owned())),
+                    (set, _) => filled.extend(set.iter().map(|set| format!("{before}{set}{after}"))),
                 }
             }
+            *values = filled;
             !needless
         });
-        missing.map_or(Ok(()), Err)
+        if let Some(name) = missing {
+            return Err(RuleError::new("options", format!("lacks `{name}`, which this provider needs")));
+        }
+        self.chain.as_mut().map_or(Ok(()), |chain| chain.with_options(options))
+    }
+
+    /// Whether each token shows the certificate of its key.
+    pub(super) fn shows_chain(&self) -> bool {
+        self.chain.is_some()
     }
 
     pub(super) fn method(&self) -> &'static str {
@@ -203,17 +190,24 @@ impl Jwt {
         if !self.wants_public_keys() {
             return Ok(secrets.iter().cloned().map(Key::Secret).collect());
         }
-        let key = |(n, text): (usize, &Secret)| {
-            let found: Vec<_> = public::jwt_keys(text.expose());
-            let malformed =
-                KeyError::Malformed { number: n + 1, expected: "a public key in PEM, base64 or JWKS".to_owned() };
-            if found.is_empty() { Err(malformed) } else { Ok(Key::Public(found)) }
-        };
-        secrets.iter().enumerate().map(key).collect()
+        if self.chain.is_some() {
+            let needless =
+                KeyError::Malformed { number: 1, expected: "needed: each token shows its certificate".to_owned() };
+            return if secrets.is_empty() { Ok(Vec::new()) } else { Err(needless) };
+        }
+        let fits = |key: &PublicKey| self.algorithms.iter().filter_map(|a| a.scheme()).any(|scheme| key.fits(scheme));
+        let keys = public::keys(secrets, fits, "a public key in PEM, base64 or JWKS")?;
+        Ok(keys.into_iter().map(Key::Public).collect())
     }
 
-    /// The position of the key that matches.
-    pub(super) fn check(&self, keys: &[Key], request: &Request, now_s: i64) -> Result<usize, Refusal> {
+    /// The position of the key that matches; 0 for one that was fetched or shown.
+    pub(super) fn check(
+        &self,
+        keys: &[Key],
+        from: Option<(&Origin, &ByUrl)>,
+        request: &Request,
+        now_s: i64,
+    ) -> Result<usize, Refusal> {
         let token = self.token.only(request)?;
         let token = std::str::from_utf8(&token).map_err(|_| Refusal::Mismatch)?.trim();
         let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Mismatch)?;
@@ -227,30 +221,34 @@ impl Jwt {
             return Err(Refusal::Mismatch);
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Mismatch)?;
-        let mut matched = None;
-        for (n, key) in keys.iter().enumerate() {
-            let right = match (key, algorithm.hash()) {
-                (Key::Secret(secret), Some(hash)) => State::new(hash, secret.expose())
-                    .is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(&signature))),
-                (Key::Public(keys), None) => {
-                    keys.iter().any(|key| key.verifies(algorithm, signed.as_bytes(), &signature))
-                }
-                _ => false,
-            };
-            if right {
-                matched = matched.or(Some(n));
+        let made = |key: &PublicKey| {
+            algorithm.scheme().is_some_and(|scheme| key.verifies(scheme, signed.as_bytes(), &signature))
+        };
+        let key = match (&self.chain, from) {
+            (Some(chain), _) => made(&chain.key(&header, now_s)?).then_some(0),
+            (None, Some((origin, fetched))) if keys.is_empty() => {
+                let found = origin.find(fetched, request, wanted(&header), now_s)?;
+                found.into_iter().any(made).then_some(0)
             }
-        }
-        let key = matched.ok_or(Refusal::Mismatch)?;
+            _ => own(keys, algorithm, signed, &signature, made),
+        };
+        let key = key.ok_or(Refusal::Mismatch)?;
         let claims = object(payload).ok_or(Refusal::Mismatch)?;
         self.claims_hold(&claims, request)?;
         self.fresh(&claims, now_s)?;
         Ok(key)
     }
 
+    /// The URL from which the key of this token may be fetched.
+    pub(super) fn key_url(&self, origin: &Origin, request: &Request) -> Result<String, Refusal> {
+        let token = self.token.only(request)?;
+        let header = token.split(|b| *b == b'.').next().and_then(|part| object(std::str::from_utf8(part).ok()?));
+        origin.url(request, wanted(&header.ok_or(Refusal::Mismatch)?))
+    }
+
     fn claims_hold(&self, claims: &Json, request: &Request) -> Result<(), Refusal> {
         for (name, allowed) in &self.claims {
-            let claim = claims.get(name).ok_or(Refusal::Mismatch)?;
+            let claim = name.split(',').find_map(|name| claim(claims, name.trim())).ok_or(Refusal::Mismatch)?;
             let one = std::slice::from_ref(claim);
             let found = claim.as_array().map_or(one, Vec::as_slice);
             let fits = |found: &Json| {
@@ -264,6 +262,12 @@ impl Jwt {
             }
         }
         let url = || request.public_url.map(str::as_bytes).unwrap_or_default();
+        if let Some(name) = &self.query_hash {
+            let named = claims.get(name).and_then(Json::as_str).ok_or(Refusal::Mismatch)?;
+            if !named.eq_ignore_ascii_case(&super::canonical::query_hash(request)) {
+                return Err(Refusal::Mismatch);
+            }
+        }
         self.hash_holds(self.body_hash.as_ref(), claims, request.body)?;
         self.hash_holds(self.url_hash.as_ref(), claims, url())
     }
@@ -322,6 +326,9 @@ impl Jwt {
                 claims.insert(spec.claim.clone(), spec.encoding.encode(&sha2::Sha256::digest(content)).into());
             }
         }
+        if let Some(name) = &self.query_hash {
+            claims.insert(name.clone(), super::canonical::query_hash(&draft.request()).into());
+        }
         let header = format!(r#"{{"alg":"{algorithm:?}","typ":"JWT"}}"#);
         let payload = Json::Object(claims).to_string();
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
@@ -330,6 +337,39 @@ impl Jwt {
         self.token.edit(draft, |_| Some(self.token.write(&token)));
         Ok(())
     }
+}
+
+/// The position of the key of the source that made the signature; all secrets are tried.
+fn own(
+    keys: &[Key],
+    algorithm: JwtAlgorithm,
+    signed: &str,
+    signature: &[u8],
+    made: impl Fn(&PublicKey) -> bool,
+) -> Option<usize> {
+    let mut matched = None;
+    for (n, key) in keys.iter().enumerate() {
+        let right = match (key, algorithm.hash()) {
+            (Key::Secret(secret), Some(hash)) => {
+                State::new(hash, secret.expose()).is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(signature)))
+            }
+            (Key::Public(keys), None) => keys.iter().any(&made),
+            _ => false,
+        };
+        if right {
+            matched = matched.or(Some(n));
+        }
+    }
+    matched
+}
+
+fn wanted(header: &Json) -> Wanted<'_> {
+    let text = |name: &str| header.get(name).and_then(Json::as_str);
+    Wanted { id: text("kid"), url: text("jku") }
+}
+
+fn claim<'c>(claims: &'c Json, name: &str) -> Option<&'c Json> {
+    if name.starts_with('/') { claims.pointer(name) } else { claims.get(name) }
 }
 
 /// A part of a token that is a JSON object.

@@ -1,6 +1,7 @@
 //! The sender's side: the very headers that a rule reads, for `hookferry send` and for tests.
 
-use super::{Family, KeySet, Keys, Rule, basic};
+use super::basic;
+use super::rule::{Family, KeySet, Keys, Rule};
 use crate::event::Request;
 
 /// A request that is being written.
@@ -84,10 +85,10 @@ pub enum SignError {
 /// # Errors
 /// See [`SignError`].
 pub fn sign(rule: &Rule, keys: &Keys, draft: &mut Draft, now_s: i64) -> Result<(), SignError> {
-    match (&rule.0, &keys.0) {
+    match (&rule.family, &*keys.own) {
         (Family::Hmac(rule), KeySet::Hmac(keys)) => rule.sign(keys, draft, now_s),
         (Family::Digest(rule), KeySet::Secret(keys)) => rule.sign(keys, draft, now_s),
-        (Family::Public(_), KeySet::Public(_)) => Err(SignError::Private),
+        (Family::Public(_) | Family::Sns(_) | Family::TrueLayer(_), KeySet::Public(_)) => Err(SignError::Private),
         (Family::Jwt(rule), KeySet::Jwt(keys)) => rule.sign(keys, draft, now_s),
         (Family::Token(rule), KeySet::Token(keys)) => rule.sign(keys, draft),
         (Family::Basic, KeySet::Basic(keys)) => basic::sign(keys, draft),
@@ -101,7 +102,7 @@ pub fn sign(rule: &Rule, keys: &Keys, draft: &mut Draft, now_s: i64) -> Result<(
 pub fn edit_signature(rule: &Rule, draft: &mut Draft, edit: impl FnOnce(Option<String>) -> Option<String>) {
     match rule.signature_field() {
         Some(field) => field.edit(draft, edit),
-        None if matches!(rule.0, Family::Basic) => {
+        None if matches!(rule.family, Family::Basic) => {
             let old = draft.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(basic::HEADER));
             match edit(old.map(|(_, value)| value.clone())) {
                 Some(value) => draft.set_header(basic::HEADER, value),

@@ -116,7 +116,16 @@ impl Signed {
         timestamp: Option<&'v [u8]>,
         secret: Option<&'v [u8]>,
     ) -> Result<Vec<Cow<'v, [u8]>>, Refusal> {
-        self.message.fill(Filling { request, timestamp, secret })
+        self.message.fill(Filling { request, timestamp, secret, other_port: false })
+    }
+
+    /// As [`Self::message`], with the port in the URL where it has none, and without where it has one.
+    pub(super) fn message_of_other_port<'v>(
+        &'v self,
+        request: &'v Request,
+        timestamp: Option<&'v [u8]>,
+    ) -> Result<Vec<Cow<'v, [u8]>>, Refusal> {
+        self.message.fill(Filling { request, timestamp, secret: None, other_port: true })
     }
 
     /// Judges the time of a proof whose signature is right.

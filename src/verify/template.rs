@@ -7,10 +7,11 @@ use std::borrow::Cow;
 
 use sha2::Digest as _;
 
+use super::canonical::{self, Canonical};
 use super::field::{form_once, header_name, header_once, parameter_once, within};
 use super::{Refusal, RuleError};
 use crate::event::json::{Picked, Pointers};
-use crate::event::{Request, form};
+use crate::event::{Options, Request, form};
 
 /// A parsed message template.
 #[derive(Debug, Clone)]
@@ -30,6 +31,12 @@ enum Part {
     Url,
     FormSorted,
     Secret,
+    /// The decimal CRC-32 of the body.
+    BodyCrc32,
+    /// An option of the source, until [`Template::with_options`] puts its text here.
+    Option(String),
+    /// A text in one of the forms of [`canonical`].
+    Canonical(Canonical),
     Value {
         from: From,
         optional: bool,
@@ -51,8 +58,10 @@ enum From {
     Body(String, usize),
 }
 
-const PLACEHOLDERS: &str = "{body}, {body_sha256_hex}, {timestamp}, {method}, {path}, {url}, {form_sorted}, {secret}, \
-                            {header:NAME}, {query:NAME}, {form:NAME}, {form:NAME:/POINTER}, {body:/POINTER} or {[…]}";
+const PLACEHOLDERS: &str = "{body}, {body_sha256_hex}, {body_crc32}, {body_with_secret:/POINTER}, {timestamp}, {method}, \
+                            {path}, {target_escaped}, {url}, {url_form_sorted}, {form_sorted}, {form_php:NAME}, {secret}, \
+                            {option:NAME}, {header:NAME}, {signed_headers:LIST,NAME}, {query:NAME}, {form:NAME}, \
+                            {form:NAME:/POINTER}, {body:/POINTER} or {[…]}";
 
 /// What fills a template.
 #[derive(Clone, Copy)]
@@ -60,6 +69,8 @@ pub(super) struct Filling<'r, 'v> {
     pub(super) request: &'v Request<'r>,
     pub(super) timestamp: Option<&'v [u8]>,
     pub(super) secret: Option<&'v [u8]>,
+    /// Whether the URL is taken with its port where it has none, and without where it has one.
+    pub(super) other_port: bool,
 }
 
 fn bad(what: &str) -> RuleError {
@@ -76,6 +87,20 @@ impl Template {
         Ok(Self { parts, pointers })
     }
 
+    /// Puts `options` where the message names them.
+    ///
+    /// # Errors
+    /// The name of the first that is not set.
+    pub(super) fn with_options(&mut self, options: &Options) -> Result<(), String> {
+        for part in &mut self.parts {
+            if let Part::Option(name) = part {
+                let text = options.text(name).ok_or_else(|| name.clone())?;
+                *part = Part::Literal(text.to_owned());
+            }
+        }
+        Ok(())
+    }
+
     /// The bytes that are signed, in pieces; the body is borrowed, never copied.
     ///
     /// # Errors
@@ -90,11 +115,21 @@ impl Template {
     }
 
     pub(super) fn covers_body(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Body | Part::BodyHash))
+        let covers = |part: &Part| match part {
+            Part::Body | Part::BodyHash | Part::BodyCrc32 => true,
+            Part::Canonical(canonical) => canonical.covers_body(),
+            _ => false,
+        };
+        self.parts.iter().any(covers)
     }
 
     pub(super) fn covers_form(&self) -> bool {
-        self.covers_body() || self.parts.iter().any(|part| matches!(part, Part::FormSorted))
+        let covers = |part: &Part| match part {
+            Part::FormSorted => true,
+            Part::Canonical(canonical) => canonical.covers_form(),
+            _ => false,
+        };
+        self.covers_body() || self.parts.iter().any(covers)
     }
 
     pub(super) fn covers_timestamp(&self) -> bool {
@@ -102,19 +137,28 @@ impl Template {
     }
 
     pub(super) fn covers_secret(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Secret))
+        self.parts.iter().any(|part| match part {
+            Part::Secret => true,
+            Part::Canonical(canonical) => canonical.covers_secret(),
+            _ => false,
+        })
     }
 
     pub(super) fn needs_url(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Url))
+        self.parts.iter().any(|part| matches!(part, Part::Url | Part::Canonical(Canonical::UrlForm)))
     }
 
     /// Lower-case names of the headers that are covered.
     pub(super) fn headers(&self) -> impl Iterator<Item = &str> {
-        self.places().filter_map(|from| match from {
+        let listed = self.parts.iter().filter_map(|part| match part {
+            Part::Canonical(Canonical::SignedHeaders(names)) => Some(names),
+            _ => None,
+        });
+        let own = self.places().filter_map(|from| match from {
             From::Header(name) => Some(name.as_str()),
             _ => None,
-        })
+        });
+        own.chain(listed.flatten().map(String::as_str))
     }
 
     /// Names of the query parameters that are covered.
@@ -200,8 +244,23 @@ fn placeholder(name: &str, pointers: &mut Vec<String>) -> Result<Part, RuleError
                 ("url", false) => Ok(Part::Url),
                 ("form_sorted", false) => Ok(Part::FormSorted),
                 ("secret", false) => Ok(Part::Secret),
+                ("body_crc32", false) => Ok(Part::BodyCrc32),
+                ("target_escaped", false) => Ok(Part::Canonical(Canonical::TargetEscaped)),
+                ("url_form_sorted", false) => Ok(Part::Canonical(Canonical::UrlForm)),
                 _ => Err(bad(&format!("`{{{full}}}`"))),
             };
+        }
+        Some(("option", name)) if !name.is_empty() && !optional => return Ok(Part::Option(name.to_owned())),
+        Some(("signed_headers", name)) if !optional => {
+            let names = name.split(',').map(|name| header_name(name, "message"));
+            return Ok(Part::Canonical(Canonical::SignedHeaders(names.collect::<Result<_, _>>()?)));
+        }
+        Some(("form_php", name)) if !name.is_empty() && !optional => {
+            return Ok(Part::Canonical(Canonical::FormPhp(name.to_owned())));
+        }
+        Some(("body_with_secret", pointer)) if pointer.starts_with('/') && !optional => {
+            let pointers = Pointers::new([pointer]).map_err(|e| RuleError::new("message", e.to_string()))?;
+            return Ok(Part::Canonical(Canonical::BodyWithSecret(pointers)));
         }
         Some(("query", name)) if !name.is_empty() => From::Query(name.to_owned()),
         Some(("form", name)) if !name.is_empty() => match name.split_once(":/") {
@@ -253,7 +312,15 @@ fn fill<'v>(
             Part::Timestamp => Cow::Borrowed(filling.timestamp.ok_or(Refusal::Missing)?),
             Part::Method => Cow::Borrowed(request.method.as_bytes()),
             Part::Path => Cow::Borrowed(request.path.as_bytes()),
-            Part::Url => Cow::Owned(url(request).ok_or(Refusal::Missing)?.into_bytes()),
+            Part::Url => {
+                let url = url(request).ok_or(Refusal::Missing)?;
+                let url = if filling.other_port { canonical::other_port(&url) } else { url };
+                Cow::Owned(url.into_bytes())
+            }
+            Part::BodyCrc32 => Cow::Owned(crc32fast::hash(request.body).to_string().into_bytes()),
+            // A rule that nobody gave its options proves nothing.
+            Part::Option(_) => return Err(Refusal::Mismatch),
+            Part::Canonical(canonical) => Cow::Owned(canonical.write(request, filling.secret)?),
             Part::FormSorted => Cow::Owned(form_sorted(request).into_bytes()),
             Part::Secret => Cow::Borrowed(filling.secret.ok_or(Refusal::Mismatch)?),
             Part::Value { from, optional, until } => match value(from, request, picked) {
@@ -291,10 +358,16 @@ fn value<'v>(from: &From, request: &Request<'v>, picked: Option<&Picked>) -> Res
 }
 
 /// The URL that the sender was given; with the query as sent where the given URL has none of its own.
-fn url(request: &Request) -> Option<String> {
+pub(super) fn url(request: &Request) -> Option<String> {
     let url = request.public_url?;
     let own = url.contains('?') || request.query.is_empty();
     Some(if own { url.to_owned() } else { format!("{url}?{}", request.query) })
+}
+
+/// The path that the sender was given: of `public_url` where the source has one, else as it came.
+pub(super) fn signed_path(request: &Request) -> String {
+    let given = request.public_url.and_then(|url| url::Url::parse(url).ok());
+    given.map_or_else(|| request.path.to_owned(), |url| url.path().to_owned())
 }
 
 /// Name and value of each form field, sorted; equal ones count once.

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn spec(text: &str) -> Result<Spec, String> {

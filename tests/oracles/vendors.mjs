@@ -191,7 +191,7 @@ export const vendors = {
     async sign({ text, secret, now }) {
       const stripe = new (await import("stripe")).default("sk_test_unused");
       const header = stripe.webhooks.generateTestHeaderString({ payload: text, secret, timestamp: now });
-      return { "stripe-signature": header };
+      return { "Stripe-Signature": header };
     },
     async verify({ raw, headers, secret }) {
       const stripe = new (await import("stripe")).default("sk_test_unused");
@@ -354,7 +354,7 @@ export const vendors = {
   github: {
     sdk: "@octokit/webhooks-methods",
     async sign({ text, secret }) {
-      return { "x-hub-signature-256": await (await import("@octokit/webhooks-methods")).sign(secret, text) };
+      return { "X-Hub-Signature-256": await (await import("@octokit/webhooks-methods")).sign(secret, text) };
     },
     async verify({ text, headers, secret }) {
       const { verify } = await import("@octokit/webhooks-methods");
@@ -367,11 +367,11 @@ export const vendors = {
       await import("@shopify/shopify-api/adapters/node");
       const { createSHA256HMAC } = await import("@shopify/shopify-api/runtime");
       return {
-        "x-shopify-hmac-sha256": await createSHA256HMAC(secret, text),
-        "x-shopify-topic": headers["x-shopify-topic"] ?? "orders/create",
-        "x-shopify-shop-domain": "shop.example.com",
-        "x-shopify-api-version": "2026-10",
-        "x-shopify-webhook-id": message,
+        "X-Shopify-Hmac-Sha256": await createSHA256HMAC(secret, text),
+        "X-Shopify-Topic": headers["x-shopify-topic"] ?? "orders/create",
+        "X-Shopify-Shop-Domain": "shop.example.com",
+        "X-Shopify-API-Version": "2026-10",
+        "X-Shopify-Webhook-Id": message,
       };
     },
     async verify({ text, headers, secret }) {

@@ -102,7 +102,7 @@ fn an_option_that_is_not_set_answers_nothing() {
     assert!(answers(&[("name", "abc")]));
     assert!(!answers(&[("name", "abd")]));
     assert!(!answers(&[]));
-    assert!(with_own(MAC, &[]).with_own(&[], [("nam".to_owned(), String::new())].into()).is_err());
+    assert!(with_own(MAC, &[]).with_own(&[], [("nam".to_owned(), String::new())].into_iter().collect()).is_err());
 }
 
 #[test]

@@ -38,10 +38,37 @@ fn options_are_known_by_the_provider_and_may_be_references() {
 }
 
 #[test]
-fn a_key_set_may_stand_among_the_options_but_is_not_fetched() {
+fn a_key_set_may_stand_among_the_options_or_be_fetched() {
     let plaid = "provider = 'plaid'\n[sources.shop.options]\n";
     let jwks = r#"{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
     assert!(load(&format!("{plaid}jwks = 'literal:{jwks}'")).is_ok());
-    refused(&format!("{plaid}jwks = 'https://example.com/jwks'"), "jwks", "fetches no keys");
-    refused("provider = 'google-pubsub'\npublic_keys = ['literal:x']", "options", "audience");
+    assert!(load(&format!("{plaid}jwks = 'https://example.com/jwks'")).is_ok());
+    refused(&format!("{plaid}jwks = 'http://example.com/jwks'"), "options", "not an https:// URL");
+    refused(plaid, "public_keys", "missing");
+    refused("provider = 'google-pubsub'", "options", "audience");
+    assert!(load("provider = 'google-pubsub'\noptions = { audience = 'a', service_account = 'b' }").is_ok());
+}
+
+#[test]
+fn topics_and_pinned_certificates_are_lists_and_tables() {
+    let sns = |options: &str| format!("provider = 'aws-sns'\noptions = {{ {options} }}");
+    let topics = "topic_arns = ['arn:aws:sns:eu-west-1:1:a', 'arn:aws:sns:eu-west-1:1:b-*']";
+    assert!(load(&sns(topics)).is_ok());
+    assert!(load(&sns("topic_arns = 'arn:aws:sns:eu-west-1:1:a'")).is_ok());
+    refused("provider = 'aws-sns'", "options", "topic_arns");
+    refused(&sns("topic_arns = ['eu-west-1:1:a']"), "options", "no ARN");
+    let pin =
+        |text: &str| sns(&format!("{topics}, certificates = {{ 'https://sns.x.amazonaws.com/a.pem' = '{text}' }}"));
+    refused(&pin("literal:x"), "options", "a.pem");
+    refused(&pin("file:/absent.pem"), "certificates", "absent.pem");
+    refused(&sns(&format!("{topics}, certificates = 'x'")), "options", "is not {");
+    refused(&sns(&format!("{topics}, hosts = ['a/b']")), "options", "HOST:PORT");
+}
+
+#[test]
+fn a_source_whose_sender_shows_the_secret_begins_without_one() {
+    for provider in ["asana", "notion"] {
+        let config = load(&format!("provider = '{provider}'")).unwrap();
+        assert!(config.sources[0].keys().is_ok());
+    }
 }

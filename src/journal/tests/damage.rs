@@ -13,10 +13,10 @@ struct Place {
 }
 
 /// Numbers that are the same in every run.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+    pub fn roll(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -62,7 +62,7 @@ fn places(dir: &Path) -> BTreeMap<u64, Place> {
     for (name, bytes) in files(dir) {
         let header = Header::decode(&bytes[..HEADER_BYTES]).unwrap();
         let file = std::fs::File::open(dir.join("journal").join(&name)).unwrap();
-        let mut scan = Scan::new(file, header.epoch, DATA_START, bytes.len() as u64);
+        let mut scan = Scan::new(Box::new(file), header.epoch, DATA_START, bytes.len() as u64);
         while let Some(step) = scan.next().unwrap() {
             let Step::Frame(frame, ..) = step else { panic!("damaged before the test") };
             if frame.kind == Kind::Event {

@@ -182,9 +182,9 @@ fn a_body_that_is_no_form_must_have_the_hash_that_is_signed() {
 }
 
 #[test]
-fn a_list_of_which_only_the_first_item_is_signed_has_no_second() {
+fn every_item_of_a_list_is_signed_by_itself() {
     let rule = rule(
-        "encoding = 'hex'\nmessage = '{body:/items/0/id}'\nsignature = { body = '/items/0/sig' }\nsingle = '/items'",
+        "encoding = 'hex'\nmessage = '{body:/items/0/id}'\nsignature = { body = '/items/0/sig' }\neach = '/items'",
     );
     let keys = keys(&rule, &[KEY]);
     let mut draft = Draft { body: br#"{"items":[{"id":"1","sig":""}]}"#.to_vec(), ..Draft::default() };
@@ -192,5 +192,16 @@ fn a_list_of_which_only_the_first_item_is_signed_has_no_second() {
     assert!(check(&rule, &keys, &draft.request(), 0).is_ok());
     let two = String::from_utf8(draft.body).unwrap().replace("}]", "},{}]");
     let two = Draft { body: two.into_bytes(), ..Draft::default() };
-    assert_eq!(check(&rule, &keys, &two.request(), 0), Err(Refusal::Mismatch));
+    assert_eq!(check(&rule, &keys, &two.request(), 0), Err(Refusal::Missing));
+    let mut both =
+        Draft { body: br#"{"items":[{"id":"1","sig":""},{"id":"2","sig":""}]}"#.to_vec(), ..Draft::default() };
+    sign(&rule, &keys, &mut both, 0).unwrap();
+    assert!(check(&rule, &keys, &both.request(), 0).is_ok());
+    let swapped = String::from_utf8(both.body).unwrap().replace("\"2\"", "\"3\"");
+    let swapped = Draft { body: swapped.into_bytes(), ..Draft::default() };
+    assert_eq!(check(&rule, &keys, &swapped.request(), 0), Err(Refusal::Mismatch));
+    let many = format!(r#"{{"items":[{}]}}"#, [r#"{"id":"1","sig":""}"#; 17].join(","));
+    let mut many = Draft { body: many.into_bytes(), ..Draft::default() };
+    sign(&rule, &keys, &mut many, 0).unwrap();
+    assert_eq!(check(&rule, &keys, &many.request(), 0), Err(Refusal::Mismatch), "more items than are looked at");
 }

@@ -13,7 +13,7 @@ fn draft() -> Draft {
 fn fill(template: &str, draft: &Draft) -> Result<String, Refusal> {
     let template = Template::new(template).unwrap();
     let request = draft.request();
-    let filling = Filling { request: &request, timestamp: Some(b"1000"), secret: Some(b"key") };
+    let filling = Filling { request: &request, timestamp: Some(b"1000"), secret: Some(b"key"), other_port: false };
     Ok(String::from_utf8(template.fill(filling)?.concat()).unwrap())
 }
 

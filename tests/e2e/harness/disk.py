@@ -38,6 +38,13 @@ class Disk:
             _as_root("umount", str(self.path))
             self.mounted = False
 
+    def freeze(self):
+        """Every write hangs until `thaw`."""
+        _as_root("fsfreeze", "--freeze", str(self.path))
+
+    def thaw(self):
+        _as_root("fsfreeze", "--unfreeze", str(self.path))
+
     def cut_power(self):
         """What was not synced is lost; the mount stays, and every use of it fails."""
         if os.geteuid() == 0:

@@ -64,7 +64,8 @@ class Oracles:
         """A request (see `judge`) with the proof that the vendor's own library makes for it."""
         asked = self._as_asked(provider, secret, request)
         answer = self._ask(op="sign", timestamp=timestamp, message=message, **asked)
-        kept = [pair for pair in request.headers if pair[0].lower() not in answer["headers"]]
+        made = {name.lower() for name in answer["headers"]}
+        kept = [pair for pair in request.headers if pair[0].lower() not in made]
         body = base64.b64decode(answer["body"]) if "body" in answer else request.body
         return request.of(headers=[*kept, *answer["headers"].items()], body=body)
 

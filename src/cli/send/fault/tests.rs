@@ -52,6 +52,7 @@ fn check(text: &str, faults: &[Fault]) {
         Err(Refusal::Missing) => Some("signature_missing"),
         Err(Refusal::Mismatch) => Some("signature_mismatch"),
         Err(Refusal::Stale { .. }) => Some("timestamp_out_of_tolerance"),
+        Err(Refusal::KeyAbsent) => Some("key_unavailable"),
     };
     assert_eq!(seen, code(text, faults), "{faults:?}");
 }

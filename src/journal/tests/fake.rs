@@ -1,0 +1,400 @@
+//! A disk in memory that behaves as badly as one may: what was not synced is lost in any part at a power cut, in sectors;
+//! names are not durable before their directory is synced; a failed sync drops what it did not write and says so once.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::Dice;
+use crate::journal::disk::{Disk, DiskFile};
+use crate::journal::lock;
+
+const SECTOR: usize = 512;
+
+/// What the next operations of a kind come to.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// Operations that still succeed.
+    pub after: u32,
+    /// Operations that then fail.
+    pub times: u32,
+    /// Only syncs, or every change.
+    pub syncs_only: bool,
+    /// The disk is full, or it is broken.
+    pub full: bool,
+}
+
+/// A disk; clones are the same one.
+#[derive(Clone)]
+pub struct Fake(Arc<Mutex<State>>);
+
+struct State {
+    dice: Dice,
+    nodes: HashMap<u64, Node>,
+    made: u64,
+    /// As a process sees them; `None`: a directory.
+    names: BTreeMap<PathBuf, Option<u64>>,
+    durable: BTreeMap<PathBuf, Option<u64>>,
+    /// Changes of names that are not durable, in order.
+    changes: Vec<Vec<(PathBuf, Option<Option<u64>>)>>,
+    /// Power fails at the operation after so many.
+    cut_in: Option<u32>,
+    dead: bool,
+    fault: Option<Fault>,
+    full: bool,
+}
+
+#[derive(Default)]
+struct Node {
+    bytes: Vec<u8>,
+    durable: Vec<u8>,
+    /// Sectors that were written since they were synced: what they held each time.
+    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Sectors that are in memory and that no sync writes any more: theirs has failed.
+    lost: BTreeSet<usize>,
+}
+
+fn sector(bytes: &[u8], at: usize) -> Vec<u8> {
+    let from = (at * SECTOR).min(bytes.len());
+    let mut out = bytes[from..(from + SECTOR).min(bytes.len())].to_vec();
+    out.resize(SECTOR, 0);
+    out
+}
+
+impl Node {
+    fn write(&mut self, bytes: &[u8], offset: usize) {
+        let end = offset + bytes.len();
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(bytes);
+        for at in offset / SECTOR..end.div_ceil(SECTOR) {
+            let now = sector(&self.bytes, at);
+            let was = self.dirty.get(&at).and_then(|old| old.last().cloned());
+            let was = was.unwrap_or_else(|| sector(&self.durable, at));
+            if self.lost.remove(&at) || was != now {
+                self.dirty.entry(at).or_default().push(now);
+            }
+        }
+    }
+
+    fn put_durable(&mut self, at: usize, sector: &[u8]) {
+        let end = (at + 1) * SECTOR;
+        if self.durable.len() < end {
+            self.durable.resize(end, 0);
+        }
+        self.durable[at * SECTOR..end].copy_from_slice(sector);
+    }
+
+    fn sync(&mut self) {
+        for (at, versions) in std::mem::take(&mut self.dirty) {
+            if let Some(newest) = versions.last() {
+                self.put_durable(at, newest);
+            }
+        }
+        self.durable.resize(self.bytes.len(), 0);
+    }
+
+    /// The kernel gives up on the pages it could not write, and takes them for clean.
+    fn fail_sync(&mut self, dice: &mut Dice) {
+        for (at, versions) in std::mem::take(&mut self.dirty) {
+            if dice.roll(2) == 0 {
+                self.put_durable(at, &versions[versions.len() - 1]);
+            } else {
+                self.lost.insert(at);
+            }
+        }
+    }
+
+    /// Some pages that are clean leave memory.
+    fn evict(&mut self, dice: &mut Dice) {
+        for at in std::mem::take(&mut self.lost) {
+            if dice.roll(2) == 0 {
+                self.lost.insert(at);
+                continue;
+            }
+            let (from, to) = (at * SECTOR, ((at + 1) * SECTOR).min(self.bytes.len()));
+            let old = sector(&self.durable, at);
+            if from < to {
+                self.bytes[from..to].copy_from_slice(&old[..to - from]);
+            }
+        }
+    }
+
+    /// Any part of what was not synced may have reached the disk, each sector as it was at some time.
+    fn cut(&mut self, dice: &mut Dice) {
+        let grown = self.bytes.len();
+        let luck = dice.roll(4);
+        for (at, versions) in std::mem::take(&mut self.dirty) {
+            let pick = dice.roll(versions.len() as u64 + 1) as usize;
+            match luck {
+                0 => {}
+                1 => self.put_durable(at, &versions[versions.len() - 1]),
+                _ if pick > 0 => self.put_durable(at, &versions[pick - 1]),
+                _ => {}
+            }
+        }
+        self.durable.truncate(grown);
+        self.bytes.clone_from(&self.durable);
+        self.lost.clear();
+    }
+}
+
+impl State {
+    /// Whether the operation goes through; an error is what its caller sees.
+    fn gate(&mut self, sync: bool) -> io::Result<()> {
+        if self.cut_in == Some(0) {
+            (self.dead, self.cut_in) = (true, None);
+        }
+        if self.dead {
+            return Err(io::Error::other("no power"));
+        }
+        self.cut_in = self.cut_in.map(|left| left - 1);
+        if let Some(fault) = &mut self.fault
+            && (sync || !fault.syncs_only)
+        {
+            if fault.after > 0 {
+                fault.after -= 1;
+            } else if fault.times > 0 {
+                fault.times -= 1;
+                let kind = if fault.full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+                return Err(kind.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Vec<(PathBuf, Option<Option<u64>>)>) {
+        apply(&mut self.names, &change);
+        self.changes.push(change);
+    }
+
+    fn ino(&self, path: &Path) -> io::Result<u64> {
+        if self.dead {
+            return Err(io::Error::other("no power"));
+        }
+        self.names.get(path).copied().flatten().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+fn apply(names: &mut BTreeMap<PathBuf, Option<u64>>, change: &[(PathBuf, Option<Option<u64>>)]) {
+    for (path, entry) in change {
+        match entry {
+            Some(entry) => names.insert(path.clone(), *entry),
+            None => names.remove(path),
+        };
+    }
+}
+
+impl Fake {
+    pub fn new(seed: u64) -> Self {
+        let root = BTreeMap::from([(PathBuf::from("/"), None)]);
+        Self(Arc::new(Mutex::new(State {
+            dice: Dice(seed),
+            nodes: HashMap::new(),
+            made: 0,
+            names: root.clone(),
+            durable: root,
+            changes: Vec::new(),
+            cut_in: None,
+            dead: false,
+            fault: None,
+            full: false,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.0)
+    }
+
+    /// Whether power has failed.
+    pub fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
+    pub fn cut_in(&self, operations: u32) {
+        self.state().cut_in = Some(operations);
+    }
+
+    pub fn fail(&self, fault: Fault) {
+        self.state().fault = Some(fault);
+    }
+
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
+
+    pub fn heal(&self) {
+        let mut state = self.state();
+        (state.fault, state.full) = (None, false);
+    }
+
+    /// The process ends; the machine goes on.
+    pub fn kill(&self) {
+        let state = &mut *self.state();
+        state.nodes.values_mut().for_each(|node| node.evict(&mut state.dice));
+    }
+
+    /// The machine ends, and is started again.
+    pub fn cut(&self) {
+        let state = &mut *self.state();
+        let kept = state.dice.roll(state.changes.len() as u64 + 1) as usize;
+        for change in std::mem::take(&mut state.changes).into_iter().take(kept) {
+            apply(&mut state.durable, &change);
+        }
+        // What is in a directory that is gone is gone.
+        let names = state.durable.clone();
+        state.durable.retain(|path, _| path.ancestors().all(|above| names.contains_key(above)));
+        state.names.clone_from(&state.durable);
+        let named: BTreeSet<u64> = state.names.values().copied().flatten().collect();
+        state.nodes.retain(|ino, _| named.contains(ino));
+        state.nodes.values_mut().for_each(|node| node.cut(&mut state.dice));
+        (state.cut_in, state.dead) = (None, false);
+    }
+}
+
+impl Disk for Fake {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        let mut missing: Vec<_> = dir.ancestors().filter(|path| !state.names.contains_key(*path)).collect();
+        while let Some(path) = missing.pop() {
+            state.gate(false)?;
+            state.change(vec![(path.to_owned(), Some(None))]);
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        let state = self.state();
+        if !state.names.contains_key(dir) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(state.names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.state().names.contains_key(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let ino = self.state().ino(path)?;
+        Ok(Box::new(FakeFile { disk: self.clone(), ino }))
+    }
+
+    fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut state = self.state();
+        state.gate(false)?;
+        state.made += 1;
+        let ino = state.made;
+        state.nodes.insert(ino, Node::default());
+        state.change(vec![(path.to_owned(), Some(Some(ino)))]);
+        Ok(Box::new(FakeFile { disk: self.clone(), ino }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.gate(false)?;
+        let ino = state.ino(from)?;
+        state.change(vec![(from.to_owned(), None), (to.to_owned(), Some(Some(ino)))]);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.gate(false)?;
+        state.ino(path)?;
+        state.change(vec![(path.to_owned(), None)]);
+        Ok(())
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        state.gate(true)?;
+        let here = |change: &Vec<(PathBuf, _)>| change.iter().any(|(path, _)| path.parent() == Some(dir));
+        let (synced, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut state.changes).into_iter().partition(here);
+        synced.iter().for_each(|change| apply(&mut state.durable, change));
+        state.changes = rest;
+        Ok(())
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(if self.state().full { 0 } else { 1 << 30 })
+    }
+}
+
+struct FakeFile {
+    disk: Fake,
+    ino: u64,
+}
+
+impl FakeFile {
+    fn with<T>(&self, act: impl FnOnce(&mut State, &mut Node) -> io::Result<T>) -> io::Result<T> {
+        let state = &mut *self.disk.state();
+        let Some(mut node) = state.nodes.remove(&self.ino) else { return Err(io::Error::other("no power")) };
+        let done = act(state, &mut node);
+        state.nodes.insert(self.ino, node);
+        done
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.with(|state, node| {
+            state.gate(true).inspect_err(|_| {
+                if !state.dead {
+                    node.fail_sync(&mut state.dice);
+                }
+            })?;
+            node.sync();
+            Ok(())
+        })
+    }
+}
+
+impl DiskFile for FakeFile {
+    fn size(&self) -> io::Result<u64> {
+        self.with(|_, node| Ok(node.bytes.len() as u64))
+    }
+
+    fn modified_ms(&self) -> u64 {
+        0
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.with(|_, node| {
+            let from = (offset as usize).min(node.bytes.len());
+            let read = buffer.len().min(node.bytes.len() - from);
+            buffer[..read].copy_from_slice(&node.bytes[from..from + read]);
+            Ok(read)
+        })
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.with(|state, node| {
+            if state.full && offset as usize + bytes.len() > node.bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let was_dead = state.dead;
+            let gate = state.gate(false);
+            // What fails in the middle has written a part.
+            let part = if gate.is_ok() { bytes.len() } else { state.dice.roll(bytes.len() as u64 + 1) as usize };
+            if !was_dead {
+                node.write(&bytes[..part], offset as usize);
+            }
+            gate
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
+
+    fn uncache(&self) {}
+}

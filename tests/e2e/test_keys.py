@@ -1,0 +1,224 @@
+"""Keys that are fetched, pinned or learnt: no source is believed for want of one, none is refused for our lack of one."""
+
+import base64
+import hashlib
+import hmac
+import json
+import stat
+import time
+
+import pytest
+from harness.vendor import Key, Vendor
+from harness.wait import until
+
+JSON = [("Content-Type", "application/json")]
+TEXT = [("Content-Type", "text/plain; charset=UTF-8")]
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
+CERTIFICATE = "/SimpleNotificationService-0a1b2c.pem"
+
+
+@pytest.fixture
+def vendor(tmp_path):
+    vendor = Vendor(tmp_path)
+    yield vendor
+    vendor.stop()
+
+
+def sns(key, url, kind="Notification", version="2", **changes):
+    message = {
+        "Type": kind,
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": TOPIC,
+        "Message": 'Hello\n"é"',
+        "Timestamp": "2023-11-14T22:13:20.000Z",
+        **changes,
+    }
+    names = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
+    signed = "".join(f"{name}\n{message[name]}\n" for name in names if name in message)
+    signature = key.sign(signed.encode(), "sha1" if version == "1" else "sha256")
+    message |= {
+        "SignatureVersion": version,
+        "Signature": base64.b64encode(signature).decode(),
+        "SigningCertURL": url,
+    }
+    return json.dumps(message).encode()
+
+
+def sns_source(vendor, more=""):
+    return (
+        '[sources.sns]\nprovider = "aws-sns"\n[sources.sns.options]\n'
+        f'topic_arns = ["{TOPIC}"]\nhosts = ["localhost:{vendor.port}"]\n{more}'
+    )
+
+
+def test_an_sns_subscription_is_confirmed_and_its_messages_are_taken(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    vendor.pages = {CERTIFICATE: (200, key.certificate.read_bytes()), "/": (200, b"<ConfirmSubscriptionResponse/>")}
+    vendor.start()
+    bridge = bridges(sns_source(vendor), env=vendor.env).start()
+    url = vendor.url(CERTIFICATE)
+    subscribe = vendor.url(f"/?Action=ConfirmSubscription&TopicArn={TOPIC}&Token=2336")
+    confirmation = sns(key, url, "SubscriptionConfirmation", SubscribeURL=subscribe, Token="2336")
+    assert bridge.post("/webhooks/sns", TEXT, confirmation).status == 200
+    until(lambda: any(path.startswith("/?Action=ConfirmSubscription") for path in vendor.asked), what="the visit")
+    for n, version in enumerate(["1", "2"]):
+        reply = bridge.post("/webhooks/sns", TEXT, sns(key, url, version=version, MessageId=f"m-{n}", Subject="s"))
+        assert (reply.status, reply.json()["id"]) == (200, f"m-{n}"), reply
+    events = bridge.events()
+    assert [(event["type"], event["subject"]) for event in events] == [("aws-sns.Notification", TOPIC)] * 2
+    assert [path for path in vendor.asked if path == CERTIFICATE] == [CERTIFICATE], "fetched once"
+
+    elsewhere = f"https://localhost:{vendor.port + 1}{CERTIFICATE}"
+    asked = len(vendor.asked)
+    for body in [
+        sns(key, url, TopicArn=TOPIC.replace("orders", "others")),
+        sns(key, elsewhere),
+        sns(key, vendor.url("/other.pem")),
+        sns(key, "http://localhost/SimpleNotificationService-0.pem"),
+        sns(Key(tmp_path, "mallory"), url),
+        sns(key, url).replace(b"Hello", b"Adieu"),
+        sns(key, url, "Other"),
+        sns(key, url, "SubscriptionConfirmation", SubscribeURL=subscribe, Token="1", TopicArn=TOPIC + "x"),
+    ]:
+        assert bridge.post("/webhooks/sns", TEXT, body).problem == "signature_mismatch", body
+    assert bridge.post("/webhooks/sns", TEXT, b'{"raw":"delivery"}').problem == "signature_missing"
+    assert len(vendor.asked) == asked, vendor.asked[asked:]
+
+
+def test_a_signed_confirmation_of_another_address_is_not_visited(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    vendor.pages = {CERTIFICATE: (200, key.certificate.read_bytes()), "/secret": (200, b"")}
+    vendor.start()
+    bridge = bridges(sns_source(vendor), env=vendor.env).start()
+    body = sns(key, vendor.url(CERTIFICATE), "SubscriptionConfirmation", SubscribeURL=vendor.url("/secret"), Token="1")
+    assert bridge.post("/webhooks/sns", TEXT, body).status == 200
+    assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(CERTIFICATE))).status == 200
+    assert "/secret" not in vendor.asked
+
+
+def test_a_key_that_cannot_be_fetched_is_busy_and_one_that_is_not_there_is_a_mismatch(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    bridge = bridges(sns_source(vendor), env=vendor.env).start()
+    body = sns(key, vendor.url(CERTIFICATE))
+    reply = bridge.post("/webhooks/sns", TEXT, body)
+    assert (reply.status, reply.problem) == (503, "key_unavailable")
+    assert int(reply.headers["retry-after"]) > 0
+    vendor.pages = {CERTIFICATE: (200, key.certificate.read_bytes()), "/SimpleNotificationService-m.pem": (302, vendor.url(CERTIFICATE).encode())}
+    vendor.start()
+    until(lambda: bridge.post("/webhooks/sns", TEXT, body).status == 200, what="the key is fetched")
+    for path, status in [("/SimpleNotificationService-9.pem", 401), ("/SimpleNotificationService-m.pem", 503)]:
+        assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(path))).status == status, path
+        assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(path))).status == status, path
+    assert vendor.asked.count("/SimpleNotificationService-9.pem") == 1, "what is not there is not asked for again"
+
+
+def test_a_pinned_certificate_needs_no_network(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    url = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b2c.pem"
+    bridge = bridges(sns_source(vendor, f'certificates = {{ "{url}" = "file:{key.certificate}" }}')).start()
+    assert bridge.post("/webhooks/sns", TEXT, sns(key, url)).status == 200
+    other = url.replace("0a1b2c", "ffffff")
+    assert bridge.post("/webhooks/sns", TEXT, sns(key, other)).problem == "signature_mismatch"
+
+
+def pubsub(vendor):
+    return (
+        '[sources.push]\nprovider = "google-pubsub"\n[sources.push.options]\naudience = "me"\n'
+        f'service_account = "push@example.com"\njwks = "{vendor.url("/keys")}"\n'
+    )
+
+
+def push(bridge, key, message, **header):
+    claims = {"aud": "me", "iss": "accounts.google.com", "email": "push@example.com", "email_verified": True}
+    now = int(time.time())
+    token = key.jwt({**claims, "iat": now, "exp": now + 300}, **header)
+    body = json.dumps({"message": {"messageId": message, "data": ""}, "subscription": "s"}).encode()
+    return bridge.post("/webhooks/push", [*JSON, ("Authorization", f"Bearer {token}")], body)
+
+
+def test_a_key_set_is_fetched_renewed_for_a_new_key_and_kept_while_its_server_is_down(bridges, vendor, tmp_path):
+    old, new, other = (Key(tmp_path, name) for name in ("old", "new", "other"))
+    vendor.pages = {"/keys": (200, json.dumps({"keys": [old.jwk()]}).encode())}
+    vendor.start()
+    bridge = bridges(pubsub(vendor), env=vendor.env).start()
+    assert push(bridge, old, "1").status == 200
+    assert push(bridge, new, "2").problem == "signature_mismatch", "it is not in the set, which is fresh"
+    assert push(bridge, other, "2", kid="old").problem == "signature_mismatch", "not made by the key of that name"
+    assert push(bridge, old, "2", alg="none").problem == "signature_mismatch"
+    assert push(bridge, old, "2", alg="HS256").problem == "signature_mismatch"
+    vendor.pages = {"/keys": (200, json.dumps({"keys": [old.jwk(), new.jwk()]}).encode())}
+    until(lambda: push(bridge, new, "3").status == 200, what="the new key is believed", every=0.5)
+    vendor.stop()
+    for key in (old, new):
+        assert push(bridge, key, f"4-{key.name}").status == 200
+    assert len(vendor.asked) <= 3, "unknown keys cause few fetches"
+
+
+def test_a_key_set_that_was_never_there_is_busy_until_it_is(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "key")
+    bridge = bridges(pubsub(vendor), env=vendor.env).start()
+    assert push(bridge, key, "1").problem == "key_unavailable"
+    vendor.pages = {"/keys": (200, json.dumps({"keys": [key.jwk()]}).encode())}
+    vendor.start()
+    until(lambda: push(bridge, key, "1").status == 200, what="the key set is fetched")
+
+
+def asana(bridge, secret, query=""):
+    return bridge.post(f"/webhooks/tasks{query}", [*JSON, ("X-Hook-Secret", secret)], b"")
+
+
+def asana_event(bridge, secret, body=b'{"events":[{"action":"changed"}]}', query=""):
+    signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return bridge.post(f"/webhooks/tasks{query}", [*JSON, ("X-Hook-Signature", signature)], body)
+
+
+def test_a_secret_that_asana_shows_is_remembered_and_only_the_first(bridges):
+    bridge = bridges('[sources.tasks]\nprovider = "asana"\n').start()
+    assert asana_event(bridge, "first-secret").problem == "signature_mismatch"
+    reply = asana(bridge, "first-secret")
+    assert (reply.status, reply.headers["x-hook-secret"]) == (200, "first-secret")
+    assert asana_event(bridge, "first-secret").status == 200
+    assert asana(bridge, "second-secret").status == 200
+    assert asana_event(bridge, "second-secret").problem == "signature_mismatch"
+    kept = bridge.journal_dir / "secrets" / "tasks.learnt"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    bridge.kill()
+    bridge.start()
+    assert asana_event(bridge, "first-secret", b'{"events":[]}').status == 200
+    assert len(bridge.events()) == 2, "handshakes are not ferried"
+    assert "first-secret" not in bridge.logs() and "second-secret" not in bridge.logs()
+
+
+def test_a_configured_secret_or_token_closes_the_door(bridges):
+    bridge = bridges(
+        '[sources.tasks]\nprovider = "asana"\nsecrets = ["literal:configured-one"]\n'
+        '[sources.open]\nprovider = "asana"\npath = "/webhooks/token"\noptions = { token = "letmein" }\n'
+    ).start()
+    assert asana(bridge, "shown-secret").status == 200
+    assert asana_event(bridge, "shown-secret").status == 401
+    assert asana_event(bridge, "configured-one").status == 200
+    for query, secret, learns in [("", "a-secret", False), ("?token=no", "b-secret", False), ("?token=letmein", "c-secret", True), ("?token=letmein", "d-secret", True)]:
+        bridge.post(f"/webhooks/token{query}", [*JSON, ("X-Hook-Secret", secret)], b"")
+        body = json.dumps({"events": [{"action": secret}]}).encode()
+        signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+        reply = bridge.post(f"/webhooks/token{query}", [*JSON, ("X-Hook-Signature", signature)], body)
+        assert (reply.status == 200) == learns, (query, reply)
+
+
+def test_the_token_that_notion_shows_is_put_where_the_operator_finds_it_and_not_believed(bridges):
+    bridge = bridges('[sources.notes]\nprovider = "notion"\n').start()
+    token = "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"
+    shown = json.dumps({"verification_token": token}).encode()
+    assert bridge.post("/webhooks/notes", JSON, shown).status == 200
+    file = bridge.journal_dir / "secrets" / "notes.captured"
+    assert file.read_text() == f"{token}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert str(file) in bridge.logs() and token not in bridge.logs()
+    body = b'{"id":"1","type":"page.created"}'
+    signed = [*JSON, ("X-Notion-Signature", "sha256=" + hmac.new(token.encode(), body, hashlib.sha256).hexdigest())]
+    assert bridge.post("/webhooks/notes", signed, body).problem == "signature_mismatch"
+    bridge.stop()
+    bridge.configure(f'[sources.notes]\nprovider = "notion"\nsecrets = ["file:{file}"]\n')
+    bridge.start()
+    assert bridge.post("/webhooks/notes", signed, body).status == 200
+    assert [event["type"] for event in bridge.events()] == ["notion.page.created"]
