@@ -12,6 +12,7 @@ mod cross;
 mod layers;
 mod mistake;
 mod parts;
+mod schema;
 mod secrets;
 mod section;
 mod source;
@@ -23,6 +24,7 @@ use config::{Map, Value};
 
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
+pub use schema::schema;
 pub use secrets::resolve;
 pub use source::Source;
 

@@ -11,6 +11,7 @@ pub mod form;
 pub mod json;
 pub mod names;
 pub mod route;
+pub mod schema;
 pub mod secret;
 pub mod units;
 

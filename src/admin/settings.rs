@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use crate::event::SecretRef;
 
 /// `[admin]`: the second listener.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
 pub struct Settings {
     /// Address and port; other than loopback needs [`Settings::token`].
     pub listen: SocketAddr,

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 use super::limit::Rate;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
-use crate::event::{BackendName, SecretRef, units};
+use crate::event::{BackendName, SecretRef, schema, units};
 use crate::verify;
 
 /// `[server]`: the public ingress.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Address and port.
@@ -22,20 +22,25 @@ pub struct Server {
     pub workers: usize,
     /// Largest body, in bytes, as sent and after decoding; a source may name its own.
     #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
     pub max_body: u64,
     /// Longest time to receive headers and body.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub body_timeout: Duration,
     /// Longest wait for the journal, and with `ack = "published"` for the backends as well.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub ack_timeout: Duration,
     /// Most connections open at once, over all workers.
     pub max_connections: usize,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
     #[serde(deserialize_with = "units::networks")]
+    #[schemars(with = "schema::List<schema::Network>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub shutdown_grace: Duration,
 }
 
@@ -55,8 +60,9 @@ impl Default for Server {
 }
 
 /// When a source answers 2xx.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(!try_from, rename_all = "lowercase")]
 pub enum Ack {
     /// Once the event is on disk.
     #[default]
@@ -80,16 +86,18 @@ impl TryFrom<String> for Ack {
 /// `[sources.<name>]`: one sender, as the file has it; secrets are references still.
 ///
 /// `None` means: as the provider, or `[server]` and `[dedup]`, say.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// An entry of the catalogue, `custom` (with [`Source::verify`]) or `none` (with [`Source::insecure`]).
     pub provider: String,
     /// Newest first; any match verifies.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<SecretRef>")]
     pub secrets: Vec<SecretRef>,
     /// Keys of a provider that signs with a private key: PEM, hex, base64 or JWKS; any match verifies.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<SecretRef>")]
     pub public_keys: Vec<SecretRef>,
     /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
     #[serde(default)]
@@ -98,9 +106,11 @@ pub struct Source {
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
     #[serde(default, deserialize_with = "units::optional_list")]
+    #[schemars(with = "Option<schema::List<BackendName>>")]
     pub backends: Option<Vec<BackendName>>,
     /// Networks that may send; empty: any.
     #[serde(default, deserialize_with = "units::networks")]
+    #[schemars(with = "schema::List<schema::Network>")]
     pub allow_ips: Vec<IpNet>,
     /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
     pub rate_limit: Option<Rate>,
@@ -108,12 +118,15 @@ pub struct Source {
     pub rate_limit_per_ip: Option<Rate>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
+    #[schemars(with = "Option<schema::Size>")]
     pub max_body: Option<u64>,
     /// Largest distance between the signed time and ours.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub tolerance: Option<Duration>,
     /// How long a redelivery is recognised; zero: no dedup.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub dedup_window: Option<Duration>,
     /// Status of an accepted event, 200 to 299.
     pub success_status: Option<u16>,
@@ -128,6 +141,7 @@ pub struct Source {
     pub public_url: Option<String>,
     /// Request headers kept in the envelope, lower case; `*` stands for any text.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Glob>")]
     pub headers: Vec<Glob>,
     /// Says that `provider = "none"` is meant.
     #[serde(default)]

@@ -19,10 +19,10 @@ use super::public::{self, PublicKey};
 use super::sign::{Draft, SignError};
 use super::signed::Encoding;
 use super::{KeyError, Refusal, RuleError};
-use crate::event::{Request, Secret, units};
+use crate::event::{Request, Secret, schema, units};
 
 /// `kind = "jwt"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSpec {
     /// Where the token stands.
@@ -41,11 +41,12 @@ pub struct JwtSpec {
     pub url_hash: Option<HashSpec>,
     /// Oldest `iat` that is believed; without it only `exp` and `nbf` bound a token, where it has them.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub max_age: Option<Duration>,
 }
 
 /// One value, or several of which one must be there.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Values {
     /// The only value.
@@ -55,7 +56,7 @@ pub enum Values {
 }
 
 /// A claim that holds a SHA-256 digest.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashSpec {
     /// Name of the claim.
@@ -65,7 +66,7 @@ pub struct HashSpec {
 }
 
 /// `alg` of RFC 7518 and RFC 8037.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 pub enum JwtAlgorithm {
     /// HMAC with SHA-256.
     HS256,
