@@ -5,32 +5,39 @@
 //! journal is closed. Nothing acknowledged depends on a stop being orderly.
 
 mod demo;
+mod parts;
+mod reload;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::ServerHandle;
-use actix_web::http::StatusCode;
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin, SourceView, TokenDigest};
+use crate::admin::{self, Admin, Configuration};
 use crate::backend;
-use crate::config::{self, Config};
+use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusals};
+use parts::Running;
+use watch::{Contents, Watch};
 
 pub use demo::secret as demo_secret;
+pub use reload::Reloads;
 
 /// Share of the grace of a stop in which lanes may publish what still waits.
 const DRAIN_SHARE: u32 = 2;
 
 /// A running bridge.
 pub struct Bridge {
-    config: Arc<Config>,
+    /// In force; a reload replaces it.
+    config: Arc<ArcSwap<Config>>,
     ingress: Arc<Ingress>,
     admin: Arc<Admin>,
     servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
@@ -43,11 +50,15 @@ pub fn now_ms() -> u64 {
 }
 
 impl Bridge {
-    /// Starts everything that `config` names; when this returns, requests are taken.
+    /// Starts everything that the configuration names; when this returns, requests are taken. Whoever wants changes of
+    /// the configuration to be taken up runs the [`Reloads`].
     ///
     /// # Errors
-    /// A listener, the journal or a source cannot be used.
-    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
+    /// The configuration is wrong; a listener, the journal or a source cannot be used.
+    pub async fn start(origin: Origin) -> anyhow::Result<(Self, Reloads)> {
+        // Before it is read: what changes meanwhile is taken up later.
+        let seen = Contents::of(origin.files());
+        let mut config = origin.load()?;
         let (server, view) = (config.server.listen, config.admin.listen);
         let public = ingress::bind(server).with_context(|| format!("cannot listen on {server}"))?;
         let private = ingress::bind(view).with_context(|| format!("cannot listen on {view}"))?;
@@ -59,49 +70,63 @@ impl Bridge {
         metrics.build_info.get_or_create(&version).set(1);
 
         let journal = open_journal(&config, &metrics).await?;
-        let parts = dispatch::Options {
+        let running: Vec<_> = config.backends.iter().map(|(name, _)| name.clone()).collect();
+        let setup =
+            parts::make(&config, &Running { journal: &journal, backends: &running, metrics: &metrics, ingress: None })?;
+        let options = dispatch::Options {
             dead: DeadLetters::new(&config.journal.dir, &metrics.dead_letters),
             journal: journal.clone(),
-            routes: Arc::new(config.routes.clone()),
+            routes: Arc::new(ArcSwap::new(setup.routes)),
             metrics: metrics.clone(),
         };
         let backends = config.backends.iter().map(|(name, settings)| {
             let context = backend::Context { name: name.clone(), journal: journal.id() };
             (name.clone(), settings.build(&context))
         });
-        let dispatch = Dispatch::start(&parts, backends.collect()).await;
-        let sources: Vec<_> = config.sources.iter().map(|source| view_source(source, &config)).collect();
+        let dispatch = Dispatch::start(&options, backends.collect()).await;
+        dispatch.keep_aside(&options, config.sets_aside()).await;
         let admin = Arc::new(Admin {
             journal: journal.clone(),
             dispatch,
-            parts,
-            sources,
-            token: config.admin.token.as_ref().map(TokenDigest::new),
+            parts: options,
+            setup: ArcSwap::from_pointee(setup.admin),
+            refusals: Refusals::default(),
+            history: admin::History::default(),
+            session: admin::Session::new().context("no random bytes")?,
+            bound: view,
+            configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
         });
-        let sources = config.sources.iter().map(|source| make_source(source, &config, &metrics));
-        let sources = sources.collect::<anyhow::Result<_>>()?;
-        let followed =
-            config.backends.iter().map(|(name, _)| (name.clone(), journal.follow_cursor(&dispatch::cursor_name(name))));
-        let confirmed = ingress::Confirmed::new(config.routes.clone(), followed.collect());
-        let ingress = Arc::new(Ingress::new(&config.server, sources, journal, confirmed, &metrics));
+        let ingress = Arc::new(Ingress::new(setup.ingress, journal, &metrics, admin.refusals.clone()));
+        tokio::spawn(sample(admin.clone()));
         let mut servers = Vec::new();
         for server in [admin::serve(private, admin.clone()), ingress::serve(&config.server, public, ingress.clone())] {
             let server = server.context("cannot serve")?;
             servers.push((server.handle(), tokio::spawn(server)));
         }
-        Ok(Self { config: Arc::new(config), ingress, admin, servers })
+        reload::begin(&metrics, now_ms());
+        let started = Arc::new(config);
+        let current = Arc::new(ArcSwap::new(started.clone()));
+        let reloads = Reloads {
+            origin,
+            watch: Watch::new(seen),
+            started,
+            current: current.clone(),
+            ingress: ingress.clone(),
+            admin: admin.clone(),
+        };
+        Ok((Self { config: current, ingress, admin, servers }, reloads))
     }
 
-    /// What is running.
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
     }
 
     /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.
     pub async fn stop(mut self) {
-        let grace = self.config.server.shutdown_grace;
+        let grace = self.config.load().server.shutdown_grace;
         let deadline = tokio::time::Instant::now() + grace;
         self.admin.stopping.cancel();
         if let Some((ingress, task)) = self.servers.pop() {
@@ -130,6 +155,18 @@ impl Bridge {
     }
 }
 
+/// Takes the console's samples until the process stops.
+async fn sample(admin: Arc<Admin>) {
+    let mut every = tokio::time::interval(Duration::from_millis(admin::SAMPLE_MS));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick() => admin.sample(),
+            () = admin.stopping.cancelled() => return,
+        }
+    }
+}
+
 async fn joined(task: JoinHandle<std::io::Result<()>>) {
     match task.await {
         Ok(Ok(())) => {}
@@ -139,48 +176,12 @@ async fn joined(task: JoinHandle<std::io::Result<()>>) {
 }
 
 async fn open_journal(config: &Config, metrics: &Metrics) -> anyhow::Result<Journal> {
-    let longest = config.sources.iter().filter_map(|source| source.settings.dedup_window).max();
-    let window = config.dedup.window.max(longest.unwrap_or_default());
     let options = journal::Options {
         settings: config.journal.clone(),
-        dedup: journal::settings::Dedup { window, ..config.dedup.clone() },
+        dedup: journal::settings::Dedup { window: parts::dedup_window(config), ..config.dedup.clone() },
         clock: now_ms,
         metrics: metrics.clone(),
     };
     let opened = tokio::task::spawn_blocking(move || Journal::open(options)).await;
     Ok(opened.context("opening the journal panicked")??)
-}
-
-fn view_source(source: &config::Source, config: &Config) -> SourceView {
-    let reachable = config.routes.reachable(source.name.as_str(), &source.provider.id);
-    SourceView {
-        name: source.name.to_string(),
-        path: source.path.clone(),
-        provider: source.settings.provider.clone(),
-        verification: source.provider.rule.method().to_owned(),
-        backends: reachable.iter().map(ToString::to_string).collect(),
-    }
-}
-
-fn make_source(source: &config::Source, config: &Config, metrics: &Metrics) -> anyhow::Result<ingress::Source> {
-    let settings = &source.settings;
-    let contract = &source.provider.contract;
-    // The loader has checked the ranges.
-    let status = |status: u16, otherwise| StatusCode::from_u16(status).unwrap_or(otherwise);
-    Ok(ingress::Source {
-        name: source.name.clone(),
-        path: source.path.clone(),
-        provider: source.provider.clone(),
-        keys: source.keys().with_context(|| format!("source {}", source.name))?,
-        allow_ips: settings.allow_ips.clone(),
-        limits: Arc::new(ingress::limit::Limits::new(settings.rate_limit, settings.rate_limit_per_ip)),
-        max_body: settings.max_body.unwrap_or(config.server.max_body),
-        dedup_window: settings.dedup_window.unwrap_or(config.dedup.window),
-        ack: settings.ack,
-        success_status: status(settings.success_status.unwrap_or(contract.success_status), StatusCode::OK),
-        busy_status: status(settings.busy_status.unwrap_or(contract.busy_status), StatusCode::SERVICE_UNAVAILABLE),
-        public_url: settings.public_url.clone(),
-        headers: settings.headers.clone(),
-        figures: ingress::Figures::new(metrics, source.name.as_str()),
-    })
 }

@@ -62,7 +62,12 @@ impl Files {
     /// # Errors
     /// Every mistake of all layers.
     pub fn load(&self) -> Result<Config, config::Errors> {
-        config::load(&self.config, &config::environment())
+        self.origin().load()
+    }
+
+    /// Where it comes from, to be read again.
+    pub fn origin(&self) -> config::Origin {
+        config::Origin::new(self.config.clone(), config::environment())
     }
 }
 

@@ -9,6 +9,7 @@
 //! - The environment comes in as a map; only [`environment`] reads the process's own.
 
 mod cross;
+mod files;
 mod layers;
 mod mistake;
 mod parts;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
 
+pub use files::Origin;
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
 pub use schema::schema;
@@ -70,9 +72,16 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Bearer token; there is one wherever `listen` is not loopback.
     pub token: Option<Secret>,
+    /// Names of the listener beside those of loopback.
+    pub hosts: Vec<String>,
 }
 
 impl Config {
+    /// Whether a source keeps events aside that do not meet its schema.
+    pub fn sets_aside(&self) -> bool {
+        self.sources.iter().any(|source| source.schemas.set_aside())
+    }
+
     /// File of the demo source's secret, mode 0600.
     pub fn demo_secret_file(&self) -> PathBuf {
         self.journal.dir.join("demo.secret")
@@ -113,6 +122,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let token = cross::token(collect, &admin, vars);
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
+    cross::holders(collect, &names);
     cross::sources(collect, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {
@@ -122,7 +132,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
-    let admin = Admin { listen: admin.listen, token };
+    let admin = Admin { listen: admin.listen, token, hosts: admin.hosts };
     Ok(Config { server, admin, journal, dedup, sources, backends, routes, demo })
 }
 

@@ -7,6 +7,7 @@
 //! Knows nothing of HTTP or of who sent an event.
 
 mod again;
+pub mod aside;
 pub mod dead;
 pub mod files;
 mod lane;
@@ -15,8 +16,10 @@ pub mod retry;
 pub mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -39,8 +42,8 @@ const RESTART: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Where events come from.
     pub journal: Journal,
-    /// Which events go where.
-    pub routes: Arc<Routes>,
+    /// Which events go where; replaced by a reload, for every event read from then on.
+    pub routes: Arc<ArcSwap<Routes>>,
     /// Where events go that a backend can never take.
     pub dead: DeadLetters,
     /// Figures.
@@ -51,6 +54,8 @@ pub struct Options {
 pub struct Dispatch {
     lanes: Vec<Arc<Status>>,
     replays: Replays,
+    /// Whether what is set aside is being kept.
+    keeps_aside: AtomicBool,
     tasks: TaskTracker,
     drain: CancellationToken,
     halt: CancellationToken,
@@ -132,7 +137,44 @@ impl Dispatch {
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, replays, tasks, drain, halt }
+        Self { lanes, replays, keeps_aside: AtomicBool::new(false), tasks, drain, halt }
+    }
+
+    /// Keeps what sources set aside as dead letters from now on, durably once this returns. Where that is not `wanted`, only
+    /// what an earlier configuration left is kept.
+    pub async fn keep_aside(&self, options: &Options, wanted: bool) {
+        let journal = &options.journal;
+        if !wanted && !aside::is_left(journal).await {
+            return;
+        }
+        if self.keeps_aside.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let cursor = aside::register(journal).await;
+        let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.drain.clone());
+        let halt = self.halt.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = keeping => {}
+                () = halt.cancelled() => {}
+            }
+        });
+    }
+
+    /// Keeps a place in the journal for each of the `configured` backends that has no lane yet, durably, so that its
+    /// lane begins there at the next start; gives up the places of those that are not configured any more.
+    pub async fn hold(&self, journal: &Journal, configured: &[&BackendName]) {
+        let has_lane = |name: &str| self.lanes.iter().any(|lane| lane.name.as_str() == name);
+        let known = journal.cursors();
+        let held = known.keys().filter_map(|cursor| cursor.strip_prefix("backend:"));
+        for name in held.filter(|name| !has_lane(name) && !configured.iter().any(|other| other.as_str() == *name)) {
+            let _ = journal.drop_cursor(&format!("backend:{name}")).await;
+        }
+        for name in configured.iter().filter(|name| !has_lane(name.as_str()) && !known.contains_key(&cursor_name(name)))
+        {
+            let cursor = Cursor { decided: *journal.tail().borrow(), published: 0 };
+            let _ = journal.sync_cursor(&cursor_name(name), cursor).await;
+        }
     }
 
     /// All lanes, in the configuration's order.

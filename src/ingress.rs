@@ -10,32 +10,38 @@ mod confirmed;
 pub mod guard;
 pub mod limit;
 mod refusal;
+mod refused;
+pub mod schema;
 mod seal;
 mod server;
 pub mod settings;
+mod setup;
 mod source;
 
-use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
 pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::{bind, serve};
+pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
+use schema::OnInvalid;
 use settings::Ack;
 
-use crate::event::{Headers, Request};
+use crate::event::{Envelope, Headers, Request};
 use crate::journal::{Appended, Journal, Record};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Refusals};
 use crate::{catalogue, verify};
 
 /// How long a worker is given to write an answer to its socket when the process stops.
@@ -43,19 +49,18 @@ const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
+const CHECKED_AT_ONCE: usize = 64 << 10;
+
 /// All sources, and what they share.
 pub struct Ingress {
-    /// By path.
-    sources: HashMap<String, Source>,
+    setup: ArcSwap<Setup>,
     journal: Journal,
     /// Position of the last accepted event.
     tail: watch::Receiver<u64>,
-    trusted_proxies: Vec<ipnet::IpNet>,
-    body_timeout: Duration,
-    ack_timeout: Duration,
     unknown: Counter,
-    confirmed: Confirmed,
     unrouted: Counter,
+    refusals: Refusals,
     stopping: AtomicBool,
     /// Requests between their head and their answer.
     in_flight: AtomicUsize,
@@ -98,29 +103,31 @@ impl Headers for Head<'_> {
 }
 
 impl Ingress {
-    /// An ingress for `sources`, whose paths differ.
-    pub fn new(
-        server: &settings::Server,
-        sources: Vec<Source>,
-        journal: Journal,
-        confirmed: Confirmed,
-        metrics: &Metrics,
-    ) -> Self {
+    /// An ingress that begins with `setup`.
+    pub fn new(setup: Setup, journal: Journal, metrics: &Metrics, refusals: Refusals) -> Self {
         // No source can have this name: names begin with a letter or a digit.
-        let unknown = vec![("source", "_unknown".to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
+        let unknown =
+            vec![("source", refused::UNKNOWN.to_owned()), ("outcome", Refusal::UnknownSource.code().to_owned())];
         Self {
-            sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
+            setup: ArcSwap::from_pointee(setup),
             tail: journal.tail(),
             journal,
-            trusted_proxies: server.trusted_proxies.clone(),
-            body_timeout: server.body_timeout,
-            ack_timeout: server.ack_timeout,
             unknown: metrics.requests.get_or_create(&unknown).clone(),
-            confirmed,
             unrouted: metrics.unrouted.clone(),
+            refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
         }
+    }
+
+    /// Takes requests by `setup` from now on; those that have begun end as they began.
+    pub fn replace(&self, setup: Setup) {
+        self.setup.store(Arc::new(setup));
+    }
+
+    /// What it takes requests by.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
     }
 
     /// Refuses all requests from now on.
@@ -150,11 +157,13 @@ impl Ingress {
     async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
-        let Some(source) = self.sources.get(request.path()) else {
+        let setup = self.setup.load_full();
+        let Some(source) = setup.source(request.path()) else {
             self.unknown.inc();
+            self.note_unknown(&request);
             return Refusal::UnknownSource.response(StatusCode::SERVICE_UNAVAILABLE, "POST");
         };
-        match self.receive(source, &request, payload).await {
+        match self.receive(&setup, source, &request, payload).await {
             Ok(reply) => {
                 let outcome = match &reply {
                     Reply::Accepted(_) => Outcome::Accepted,
@@ -168,21 +177,30 @@ impl Ingress {
             Err(refusal) => {
                 source.figures.count(Outcome::Refused(refusal));
                 tracing::info!(source = %source.name, outcome = refusal.code(), "request refused");
+                if !refusal.is_of_signature() {
+                    self.note(source, refusal, client(&setup, source, &request).ok().flatten());
+                }
                 refusal.response(source.busy_status, &source.methods())
             }
         }
     }
 
     /// The life of a request; returns once its event is on disk.
-    async fn receive(&self, source: &Source, http: &HttpRequest, payload: web::Payload) -> Result<Reply, Refusal> {
+    async fn receive(
+        &self,
+        setup: &Setup,
+        source: &Source,
+        http: &HttpRequest,
+        payload: web::Payload,
+    ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let client = self.client(source, http)?;
+        let client = client(setup, source, http)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let declared = http.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let wire = body::read(payload, declared, source.max_body, self.body_timeout).await?;
+        let wire = body::read(payload, declared, source.max_body, setup.body_timeout).await?;
         let head = Head(http.headers());
         let request = Request {
             method: http.method().as_str(),
@@ -196,7 +214,8 @@ impl Ingress {
             return Ok(Reply::Handshake(reply));
         }
         let now_ms = self.journal.now_ms();
-        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)?;
+        let verified = verify::check(&source.provider.rule, &source.keys, &request, (now_ms / 1000) as i64)
+            .map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         if let Some(reply) = source.provider.handshake(&request, true) {
             return Ok(Reply::Handshake(reply));
         }
@@ -205,9 +224,10 @@ impl Ingress {
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         let all = http.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
         sealed.envelope.http_headers = seal::kept_headers(source, all);
+        check(source, &mut sealed.envelope).await?;
         let key = source.key(&self.journal, &sealed);
         let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
-        let deadline = tokio::time::Instant::now() + self.ack_timeout;
+        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
         let event = &sealed.envelope;
         let id = event.id.to_string();
@@ -215,7 +235,9 @@ impl Ingress {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                if self.confirmed.goes_nowhere(event) {
+                if event.set_aside.is_some() {
+                    source.figures.set_aside.inc();
+                } else if setup.confirmed.goes_nowhere(event) {
                     self.unrouted.inc();
                 }
                 (Reply::Accepted(id), sequence)
@@ -223,22 +245,44 @@ impl Ingress {
             // Its first copy stands at or before the end of the journal.
             Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
         };
-        if source.ack == Ack::Published {
-            let published = tokio::time::timeout_at(deadline, self.confirmed.by_all(event, sequence)).await;
+        if source.ack == Ack::Published && event.set_aside.is_none() {
+            let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
             published.map_err(|_| Refusal::PublishSlow)?;
         }
         Ok(reply)
     }
+}
 
-    /// The sender's address, if it may send.
-    fn client(&self, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
-        let peer = http.peer_addr().map(|address| address.ip());
-        let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &self.trusted_proxies));
-        match client {
-            Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
-            // A Unix socket has no addresses; a list of networks cannot allow it.
-            None if source.allow_ips.is_empty() => Ok(None),
-            _ => Err(Refusal::AddressNotAllowed),
+/// The sender's address, if it may send.
+fn client(setup: &Setup, source: &Source, http: &HttpRequest) -> Result<Option<IpAddr>, Refusal> {
+    let peer = http.peer_addr().map(|address| address.ip());
+    let client = peer.map(|peer| guard::client_ip(peer, &Head(http.headers()), &setup.trusted_proxies));
+    match client {
+        Some(client) if guard::allowed(client, &source.allow_ips) => Ok(Some(client)),
+        // A Unix socket has no addresses; a list of networks cannot allow it.
+        None if source.allow_ips.is_empty() => Ok(None),
+        _ => Err(Refusal::AddressNotAllowed),
+    }
+}
+
+/// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
+async fn check(source: &Source, event: &mut Envelope) -> Result<(), Refusal> {
+    if source.schemas.is_empty() {
+        return Ok(());
+    }
+    let checked = if event.body.len() <= CHECKED_AT_ONCE {
+        source.schemas.check(event)
+    } else {
+        let (schemas, event) = (source.schemas.clone(), event.clone());
+        let checked = tokio::task::spawn_blocking(move || schemas.check(&event)).await;
+        checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
+        Err(why) => {
+            event.set_aside = Some(why.into());
+            Ok(())
         }
     }
 }

@@ -32,6 +32,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -186,7 +187,8 @@ struct Shared {
     dir: PathBuf,
     id: [u8; 16],
     settings: settings::Settings,
-    window: Duration,
+    /// Longest window of any source, seconds.
+    window_s: AtomicU64,
     clock: Clock,
     metrics: Metrics,
     queue: queue::Queue,

@@ -2,5 +2,9 @@
 
 pub mod log;
 pub mod metrics;
+mod refusals;
+mod scrape;
 
 pub use metrics::Metrics;
+pub use refusals::{Refusals, Refused};
+pub use scrape::Scrape;

@@ -20,6 +20,7 @@
 
 mod basic;
 mod digest;
+mod explain;
 mod field;
 mod hmac;
 mod jwt;
@@ -39,6 +40,7 @@ use serde::Deserialize;
 use crate::event::{Request, Secret};
 
 pub use digest::DigestSpec;
+pub use explain::explain;
 pub use field::FieldSpec;
 pub use hmac::{Hash, HmacSpec};
 pub use jwt::{HashSpec, JwtAlgorithm, JwtSpec, Values};

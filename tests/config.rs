@@ -157,6 +157,40 @@ fn limits_of_a_source_are_read_or_refused_by_their_key() {
 }
 
 #[test]
+fn schemas_are_compiled_when_they_are_loaded_and_their_mistakes_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).unwrap();
+        dir.path().join(name).display().to_string()
+    };
+    let (good, bad) = (file("good.json", "{\"type\":\"object\"}"), file("bad.json", "{\"type\":\"objct\"}"));
+    check(
+        &format!("{SOURCE}on_invalid = \"reject\""),
+        "a.toml: sources.one.on_invalid: stands only beside `schema` or `schemas`",
+    );
+    check(
+        &format!("{SOURCE}schema = \"{good}\"\non_invalid = \"drop\""),
+        "a.toml: sources.one.on_invalid: is \"dead_letter\" or \"reject\"",
+    );
+    let gone = dir.path().join("gone.json").display().to_string();
+    check(
+        &format!("{SOURCE}schema = \"{gone}\""),
+        &format!("a.toml: sources.one.schema: cannot read {gone}: No such file or directory (os error 2)"),
+    );
+    let errors = setup(&format!("{SOURCE}schemas = {{ \"one.A*\" = \"{bad}\" }}")).load().unwrap_err().to_string();
+    assert!(errors.contains("a.toml: sources.one.schemas.one.A*: "), "{errors}");
+    assert!(errors.contains("bad.json") && errors.contains("objct"), "{errors}");
+    let config =
+        setup(&format!("{SOURCE}schema = \"{good}\"\nschemas = {{ \"one.A*\" = \"{good}\" }}")).load().unwrap();
+    assert!(config.sets_aside() && config.sources[0].schemas.by_type[0].0.as_str() == "one.A*");
+    let reserved = "[backends.schema]\ntype = \"redis\"\nurl = \"redis://127.0.0.1\"\nstream = \"s\"";
+    check(
+        reserved,
+        "a.toml: backends.schema: is the holder of dead letters that do not meet their schema: choose another name",
+    );
+}
+
+#[test]
 fn what_cannot_work_together_is_refused() {
     check(
         "[server]\nmax_body = \"64MiB\"",
@@ -336,8 +370,9 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
         let key = line.split(" = ").next().unwrap_or_default();
         line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    // In place of secrets, which the example has.
-    let instead = |line: &str| line.starts_with("public_keys");
+    // In place of secrets, which the example has; and what needs a file.
+    let without = ["public_keys", "schema", "on_invalid"];
+    let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
     let option = |line: &&str| is_option(line) && !instead(line);
     let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);
     let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();

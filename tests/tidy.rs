@@ -33,6 +33,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("aws_config::", &["backend/sqs"]),
     ("aws_smithy_http_client::", &["backend/sqs"]),
     ("use config::", &["config"]),
+    ("jsonschema::", &["ingress/schema"]),
+    ("governor::", &["ingress/limit"]),
     ("SystemTime::now", &["app", "cli", "telemetry"]),
     ("now_utc()", &["app", "cli", "telemetry"]),
     ("now_v7()", &["app", "cli", "telemetry"]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::web;
 
 use super::problem::Problem;
+use super::search;
 use crate::event::Stored;
 use crate::event::route::Glob;
 use crate::journal::Reader;
@@ -17,20 +18,38 @@ const STEP: usize = 500;
 const BYTES: usize = 8 << 20;
 
 /// Which events are wanted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Name of the source.
     pub source: Option<String>,
     /// Pattern of the type.
     pub kind: Option<Glob>,
+    /// The event's id.
+    pub id: Option<String>,
+    /// Received at or after this, Unix time, milliseconds.
+    pub since_ms: Option<u64>,
+    /// Received before this, Unix time, milliseconds.
+    pub until_ms: Option<u64>,
 }
 
 impl Filter {
-    /// Whether `stored` is wanted.
+    /// Whether every event is wanted.
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether `stored` is wanted; what is set aside is for nobody.
     pub fn wants(&self, stored: &Stored) -> bool {
         let event = &stored.envelope;
-        self.source.as_ref().is_none_or(|source| *source == *event.source)
+        event.set_aside.is_none()
+            && self.source.as_ref().is_none_or(|source| *source == *event.source)
+            && self.id.as_ref().is_none_or(|id| *id == *event.id)
             && self.kind.as_ref().is_none_or(|kind| kind.matches(&event.kind))
+            && ((self.since_ms.is_none() && self.until_ms.is_none()) || self.is_in_time(search::recorded_ms(stored)))
+    }
+
+    fn is_in_time(&self, ms: u64) -> bool {
+        self.since_ms.is_none_or(|since| since <= ms) && self.until_ms.is_none_or(|until| ms < until)
     }
 }
 
@@ -42,7 +61,7 @@ pub async fn read(reader: Reader, filter: &Filter, limit: usize) -> Result<(Read
     let mut reader = reader;
     let (mut found, mut looked, mut bytes) = (Vec::new(), 0, 0);
     while found.len() < limit && looked < LOOK && bytes < BYTES && reader.is_behind() {
-        let step = if filter.source.is_none() && filter.kind.is_none() { STEP.min(limit - found.len()) } else { STEP };
+        let step = if filter.is_all() { STEP.min(limit - found.len()) } else { STEP };
         let before = reader.position();
         let batch = match reader.read_memory(step, BYTES) {
             Some(batch) => batch,

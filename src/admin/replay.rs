@@ -1,8 +1,8 @@
 //! `/v1/events/{sequence}/replay`, `/v1/replays`: retained events to a backend again.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Admin;
 use super::dead::backend;
@@ -19,31 +19,54 @@ impl From<Refused> for Problem {
             Refused::Backend(_) | Refused::Gone(_) => Self::NotFound(why),
             Refused::Full(_) => Self::Busy(why),
             Refused::Damaged(_) => Self::Conflict(why),
-            Refused::Io(_) => Self::Failed(why),
+            Refused::Journal(_) | Refused::Io(_) => Self::Failed(why),
         }
     }
 }
 
 /// Body of an order for one event.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Where {
     backend: String,
 }
 
 /// Body of an order for a range.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct What {
     backend: String,
+    #[schema(pattern = "^0?[0-9]{1,19}$")]
     from: String,
+    #[schema(pattern = "^0?[0-9]{1,19}$")]
     to: String,
     source: Option<String>,
+    /// Pattern of the types.
     #[serde(rename = "type")]
+    #[schema(value_type = Option<String>)]
     kind: Option<Glob>,
 }
 
+/// An order and its backend.
+#[derive(Debug, Serialize, ToSchema)]
+struct View {
+    #[serde(flatten)]
+    order: Order,
+    backend: String,
+    /// `accepted` where it has just been given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+}
+
+/// All orders that are not done.
+#[derive(Debug, Serialize, ToSchema)]
+struct Replays {
+    replays: Vec<View>,
+}
+
 /// Publishes one retained event again; durable when it is answered.
+#[utoipa::path(post, path = "/v1/events/{sequence}/replay", tag = "events", params(("sequence" = String, Path, pattern = "^0?[0-9]{1,19}$")),
+    request_body = Where, responses((status = 202, body = View)))]
 pub async fn event(
     path: web::Path<String>,
     body: web::Bytes,
@@ -52,14 +75,22 @@ pub async fn event(
     let wanted = sequence("sequence", &path)?;
     let Where { backend: name } = serde_json::from_slice(&body)
         .map_err(|error| Problem::Invalid(format!("the body must be {{\"backend\":\"…\"}}: {error}")))?;
-    let name = backend(&name)?;
-    find(&admin, wanted).await?;
+    Ok(accepted(again(&admin, wanted, &name).await?))
+}
+
+/// Has one retained event published to a backend again.
+///
+/// # Errors
+/// There is no such event or backend, or too much waits.
+pub async fn again(admin: &Admin, wanted: u64, name: &str) -> Result<Order, Problem> {
+    let name = backend(name)?;
+    find(admin, wanted).await?;
     let range = Range { from: wanted, to: wanted, source: None, kind: None };
-    let order = admin.dispatch.replays().order(&name, range).await?;
-    Ok(accepted(&order))
+    Ok(admin.dispatch.replays().order(&name, range).await?)
 }
 
 /// Publishes the retained events of a range again; durable when it is answered.
+#[utoipa::path(post, path = "/v1/replays", tag = "replays", request_body = What, responses((status = 202, body = View)))]
 pub async fn range(body: web::Bytes, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let what: What = serde_json::from_slice(&body).map_err(|error| {
         Problem::Invalid(format!("the body must be {{\"backend\":\"…\",\"from\":\"…\",\"to\":\"…\"}}: {error}"))
@@ -70,16 +101,18 @@ pub async fn range(body: web::Bytes, admin: web::Data<Admin>) -> Result<HttpResp
     }
     let range = Range { from, to, source: what.source, kind: what.kind };
     let order = admin.dispatch.replays().order(&backend(&what.backend)?, range).await?;
-    Ok(accepted(&order))
+    Ok(accepted(order))
 }
 
 /// All orders that are not done.
+#[utoipa::path(get, path = "/v1/replays", tag = "replays", responses((status = 200, body = Replays)))]
 pub async fn list(admin: web::Data<Admin>) -> HttpResponse {
-    let orders: Vec<_> = admin.dispatch.replays().orders().iter().map(view).collect();
-    HttpResponse::Ok().json(json!({ "replays": orders }))
+    let view = |order: Order| View { backend: order.id.backend.to_string(), order, status: None };
+    HttpResponse::Ok().json(Replays { replays: admin.dispatch.replays().orders().into_iter().map(view).collect() })
 }
 
 /// Ends an order where it is.
+#[utoipa::path(delete, path = "/v1/replays/{id}", tag = "replays", params(("id" = String, Path)), responses((status = 204)))]
 pub async fn cancel(path: web::Path<String>, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let gone = || Problem::NotFound("there is no such replay, or it is done".to_owned());
     let id: Id = path.parse().map_err(|_| gone())?;
@@ -90,15 +123,7 @@ pub async fn cancel(path: web::Path<String>, admin: web::Data<Admin>) -> Result<
     }
 }
 
-fn accepted(order: &Order) -> HttpResponse {
-    let mut json = view(order);
-    json["status"] = "accepted".into();
-    HttpResponse::Accepted().json(json)
-}
-
-fn view(order: &Order) -> serde_json::Value {
-    // It has been written as JSON before.
-    let mut json = serde_json::to_value(order).unwrap_or_default();
-    json["backend"] = order.id.backend.as_str().into();
-    json
+fn accepted(order: Order) -> HttpResponse {
+    let backend = order.id.backend.to_string();
+    HttpResponse::Accepted().json(View { order, backend, status: Some("accepted") })
 }

@@ -13,10 +13,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Bearer token that everything but `/livez` and `/readyz` asks for. `None`: open, on loopback only.
     pub token: Option<SecretRef>,
+    /// Names, without a port, by which browsers and programs ask beside loopback's; none: any, where it listens elsewhere.
+    pub hosts: Vec<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, hosts: Vec::new() }
     }
 }

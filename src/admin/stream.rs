@@ -25,9 +25,14 @@ struct Follow {
     reader: Option<Reader>,
     filter: Filter,
     waiting: VecDeque<Bytes>,
+    /// Without the events' data.
+    bare: bool,
 }
 
 /// Follows events from `Last-Event-ID`, else from `after`, else from now on.
+#[utoipa::path(get, path = "/v1/events/stream", tag = "events",
+    params(Query, ("Last-Event-ID" = Option<String>, Header, description = "Position behind which to go on.")),
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn stream(request: HttpRequest, admin: web::Data<Admin>) -> Result<HttpResponse, Problem> {
     let query = Query::of(&request)?;
     let last = request.headers().get("last-event-id").and_then(|value| value.to_str().ok());
@@ -36,10 +41,13 @@ pub async fn stream(request: HttpRequest, admin: web::Data<Admin>) -> Result<Htt
         (None, Some(after)) => sequence("after", after)?,
         (None, None) => *admin.journal.tail().borrow(),
     };
-    let reader = Some(admin.journal.reader(after));
+    let (reader, filter) = (Some(admin.journal.reader(after)), query.filter(&admin)?);
+    if query.is_newest_first() {
+        return Err(Problem::Invalid("a stream reads from the oldest event on".to_owned()));
+    }
     // At once: a client knows that it is connected, and from where to resume, before the first event.
     let waiting = VecDeque::from([Bytes::from(format!("id: {after:020}\n\n"))]);
-    let follow = Follow { admin, reader, filter: query.filter(), waiting };
+    let follow = Follow { admin, reader, filter, waiting, bare: query.is_bare() };
     let chunks = stream::unfold(follow, |mut follow| async move {
         let chunk = follow.next().await?;
         Some((chunk, follow))
@@ -63,7 +71,7 @@ impl Follow {
         match page::wait(reader, &self.filter, CHUNK, HEARTBEAT, stopping).await {
             Ok((reader, events)) => {
                 self.reader = Some(reader);
-                Some(Ok(chunk(&events)))
+                Some(Ok(chunk(&events, self.bare)))
             }
             Err(problem) => Some(Err(problem)),
         }
@@ -71,7 +79,7 @@ impl Follow {
 }
 
 /// The events, each `id: <sequence>` and `data: <one line>`; a comment if there are none.
-fn chunk(events: &[Stored]) -> Bytes {
+fn chunk(events: &[Stored], bare: bool) -> Bytes {
     if events.is_empty() {
         return Bytes::from_static(b": alive\n\n");
     }
@@ -80,7 +88,11 @@ fn chunk(events: &[Stored]) -> Bytes {
         out.extend_from_slice(b"id: ");
         out.extend_from_slice(stored.sequence_text().as_bytes());
         out.extend_from_slice(b"\ndata: ");
-        stored.write_json_line(&mut out);
+        if bare {
+            stored.write_attributes(&mut out);
+        } else {
+            stored.write_json_line(&mut out);
+        }
         out.extend_from_slice(b"\n\n");
     }
     out.into()

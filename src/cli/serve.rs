@@ -8,18 +8,19 @@ use super::Files;
 use crate::app::Bridge;
 use crate::config::{Config, DEMO};
 
-/// Serves until SIGTERM or SIGINT; a second one exits at once.
+/// Serves until SIGTERM or SIGINT; a second one exits at once. SIGHUP reloads the configuration.
 ///
 /// # Errors
 /// The configuration is wrong, or a part cannot start.
 pub async fn run(files: &Files) -> anyhow::Result<ExitCode> {
-    let config = files.load()?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let bridge = Bridge::start(config).await?;
-    super::print(&banner(bridge.config()))?;
+    let hangup = signal(SignalKind::hangup())?;
+    let (bridge, reloads) = Bridge::start(files.origin()).await?;
+    super::print(&banner(&bridge.config()))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = reloads.run(hangup) => {}
     }
     tracing::info!("stopping; a second signal exits at once");
     tokio::select! {

@@ -6,6 +6,7 @@ use super::layers::Vars;
 use super::mistake::did_you_mean;
 use super::section::Collector;
 use super::{Source, secrets};
+use crate::dispatch::aside;
 use crate::event::route::{Glob, Route};
 use crate::event::{BackendName, Secret, SourceName};
 use crate::ingress::settings::Server;
@@ -44,6 +45,17 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
     }
 }
 
+/// Checks the names of the admin listener.
+fn hosts(collect: &mut Collector, hosts: &[String]) {
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"-._:".contains(&b);
+    for host in hosts {
+        let with_port = host.parse::<std::net::Ipv6Addr>().is_err() && host.contains(':');
+        if host.is_empty() || with_port || !host.bytes().all(is_name) {
+            collect.mistake(&["admin", "hosts"], format!("`{host}` must be a name or an address, without a port"));
+        }
+    }
+}
+
 /// Checks the sections that stand alone, and against each other.
 pub fn limits(
     collect: &mut Collector,
@@ -65,6 +77,7 @@ pub fn limits(
     if journal.dir.as_os_str().is_empty() {
         collect.mistake(&["journal", "dir"], "is empty");
     }
+    hosts(collect, &admin.hosts);
     if server.listen.port() != 0 && server.listen == admin.listen {
         let what = format!("{} is the address of both listeners", admin.listen);
         collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);
@@ -79,6 +92,14 @@ fn fits(collect: &mut Collector, path: &[&str], max_body: u64, segment: u64) {
              (journal.segment_bytes, at most a quarter of journal.max_bytes)"
         );
         collect.mistake_among(&[path, &["journal", "max_bytes"], &["journal", "segment_bytes"]], what);
+    }
+}
+
+/// Checks that no backend has the name of another holder of dead letters.
+pub fn holders(collect: &mut Collector, names: &Names) {
+    if let Some(name) = names.backends.iter().find(|name| name.as_str() == aside::HOLDER) {
+        let what = "is the holder of dead letters that do not meet their schema: choose another name";
+        collect.mistake(&["backends", name.as_str()], what);
     }
 }
 

@@ -11,7 +11,7 @@ use super::layers::{DEFAULTS, Layers, walk};
 use super::mistake::{Mistake, did_you_mean};
 
 /// Keys that other releases know, so that "unknown" is not the whole truth about them.
-const OTHER_RELEASES: &[&str] = &["tls", "schema", "on_invalid", "public_keys", "options"];
+const OTHER_RELEASES: &[&str] = &["tls", "public_keys", "options"];
 
 /// An error of a section, with the path to it.
 pub type DecodeError = serde_path_to_error::Error<ConfigError>;

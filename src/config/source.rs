@@ -1,6 +1,7 @@
 //! `[sources.<name>]`: a provider, its keys, and limits, resolved from what the section says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::Value;
@@ -11,6 +12,7 @@ use super::section::{Collector, decode};
 use super::{DEMO, Vars};
 use crate::catalogue::{self, CatalogueError, ContractError, Provider};
 use crate::event::{Secret, SecretRef, SourceName};
+use crate::ingress::schema::{Schema, Schemas};
 use crate::ingress::settings;
 use crate::verify::{KeyError, Keys, RuleError, Spec};
 
@@ -30,6 +32,8 @@ pub struct Source {
     pub provider: Provider,
     /// Newest first; empty where the provider takes none, and for the demo source that waits for its secret.
     pub secrets: Vec<Secret>,
+    /// What its bodies must be.
+    pub schemas: Arc<Schemas>,
     /// All else, as the section has it.
     pub settings: settings::Source,
 }
@@ -54,6 +58,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
     let clean = collect.mistakes.len() == before;
     let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
     reading.own();
+    let schemas = Arc::new(reading.schemas());
     let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
     let provider = reading.provider()?;
@@ -68,7 +73,7 @@ pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Va
         }
     }
     let path = settings.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
-    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), settings })
+    Some(Source { name, path, provider, secrets: secrets.unwrap_or_default(), schemas, settings })
 }
 
 struct Reading<'a, 'b> {
@@ -107,6 +112,29 @@ impl Reading<'_, '_> {
         if settings.public_url.as_deref().is_some_and(|url| !is_http_url(url)) {
             self.mistake("public_url", "must be a URL that begins with https:// or http://");
         }
+    }
+
+    /// The schemas, compiled.
+    fn schemas(&mut self) -> Schemas {
+        let settings = self.settings;
+        if settings.on_invalid.is_some() && settings.schema.is_none() && settings.schemas.is_empty() {
+            self.mistake("on_invalid", "stands only beside `schema` or `schemas`");
+        }
+        let all = settings.schema.as_ref().and_then(|reference| match Schema::load(reference) {
+            Ok(schema) => Some(schema),
+            Err(what) => {
+                self.mistake("schema", what);
+                None
+            }
+        });
+        let mut by_type = Vec::new();
+        for (kind, reference) in &settings.schemas {
+            match Schema::load(reference) {
+                Ok(schema) => by_type.push((kind.clone().into(), schema)),
+                Err(what) => self.collect.mistake(&["sources", self.name, "schemas", kind], what),
+            }
+        }
+        Schemas { all, by_type, on_invalid: settings.on_invalid.unwrap_or_default() }
     }
 
     /// All secrets, or public keys in their place; `None` where one cannot be read.

@@ -65,7 +65,7 @@ pub struct Page {
 }
 
 /// A file that is no letter.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Unreadable {
     /// Its path below the directory of all letters.
     pub file: String,
@@ -119,6 +119,15 @@ impl DeadLetters {
     pub fn keep(&self, name: &BackendName, stored: &Stored, why: &Failure, attempts: u32, now: u64) -> io::Result<()> {
         let _change = self.changing();
         self.write(&Letter::new(name, stored, why, attempts, now)?)
+    }
+
+    /// Keeps `letter`; durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::keep`].
+    pub(super) fn put(&self, letter: &Letter) -> io::Result<()> {
+        let _change = self.changing();
+        self.write(letter)
     }
 
     /// Keeps `stored` after it was published again and refused: one attempt more than its letter has.

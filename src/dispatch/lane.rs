@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -30,7 +31,7 @@ pub struct Lane {
     limits: Limits,
     journal: Journal,
     reader: Option<Reader>,
-    routes: Arc<Routes>,
+    routes: Arc<ArcSwap<Routes>>,
     dead: DeadLetters,
     again: Again,
     cursor: Cursor,
@@ -244,10 +245,10 @@ impl Lane {
         match batch {
             Ok(batch) => {
                 self.upto = reader.position();
-                let (routes, name) = (&self.routes, &self.status.name);
+                let (routes, name) = (self.routes.load(), &self.status.name);
                 self.pending.extend(batch.into_iter().filter(|stored| {
                     let event = &stored.envelope;
-                    routes.sends(name, &event.source, &event.provider, &event.kind)
+                    event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
                 }));
                 self.status.waits(self.pending.first());
                 if self.pending.is_empty() {

@@ -18,10 +18,11 @@ use tokio::sync::watch;
 pub use order::{Order, Range};
 
 use super::DeadLetters;
+use super::aside;
 use super::dead::LetterError;
 use super::files::{self, Id};
 use crate::event::{BackendName, Stored};
-use crate::journal::{Cursor, Journal};
+use crate::journal::{AppendError, Cursor, Journal};
 
 /// Most ranges that wait for one backend.
 pub const MOST: usize = 1000;
@@ -43,6 +44,9 @@ pub enum Refused {
     /// What lies there is no letter.
     #[error("the dead letter cannot be read: {0}")]
     Damaged(String),
+    /// The journal does not take what is released.
+    #[error("the event cannot be released: {0}")]
+    Journal(#[from] AppendError),
     /// It could not be written down.
     #[error("the replay cannot be kept: {0}")]
     Io(#[from] io::Error),
@@ -183,11 +187,14 @@ impl Replays {
         ordered
     }
 
-    /// Has a dead letter published again; durable when this returns.
+    /// Has a dead letter published again, by its backend or, where it was set aside, by the routes; durable when this returns.
     ///
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub async fn release(&self, id: &Id) -> Result<(), Refused> {
+        if id.backend.as_str() == aside::HOLDER {
+            return aside::release(&self.0.journal, &self.0.dead, id).await.map(drop);
+        }
         let desk = self.desk(&id.backend)?;
         let (dead, marked) = (self.0.dead.clone(), id.clone());
         let marked = blocking(move || Ok(dead.mark(&marked))).await?;

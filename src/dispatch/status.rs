@@ -44,6 +44,7 @@ pub struct Status {
 struct Inner {
     health: Health,
     error: Option<(Failure, u64)>,
+    attempts: u32,
 }
 
 impl Status {
@@ -55,7 +56,7 @@ impl Status {
             published: 0.into(),
             oldest_ms: 0.into(),
             paused: watch::Sender::new(false),
-            inner: Mutex::new(Inner { health: Health::Connecting, error: None }),
+            inner: Mutex::new(Inner { health: Health::Connecting, error: None, attempts: 0 }),
         }
     }
 
@@ -71,6 +72,11 @@ impl Status {
     /// The last failure and when, Unix time in milliseconds; kept after it healed.
     pub fn last_error(&self) -> Option<(Failure, u64)> {
         self.inner().error.clone()
+    }
+
+    /// Tries in a row that failed, up to now.
+    pub fn attempts(&self) -> u32 {
+        self.inner().attempts
     }
 
     /// Events that the lane has not decided yet, the journal ending at `tail`.
@@ -128,7 +134,9 @@ impl Status {
 
     /// Whether the health changed.
     pub(super) fn up(&self) -> bool {
-        std::mem::replace(&mut self.inner().health, Health::Up) != Health::Up
+        let mut inner = self.inner();
+        inner.attempts = 0;
+        std::mem::replace(&mut inner.health, Health::Up) != Health::Up
     }
 
     /// Whether the health or the class of the failure changed.
@@ -137,6 +145,7 @@ impl Status {
         let before: Option<Reason> = inner.error.as_ref().map(|(failure, _)| failure.reason);
         let changed = inner.health != Health::Down || before != Some(failure.reason);
         inner.health = Health::Down;
+        inner.attempts = inner.attempts.saturating_add(1);
         inner.error = Some((failure.clone(), now_ms));
         changed
     }

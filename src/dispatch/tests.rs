@@ -1,5 +1,8 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use super::replay::{Range, Refused};
 use super::*;
@@ -36,7 +39,7 @@ async fn start(dir: &Path, queues: &[Memory]) -> Bench {
     let first = names.iter().take(1).cloned().collect();
     let routes = Routes::new(names.clone(), vec![("s".parse().unwrap(), first)], Vec::new());
     let dead = DeadLetters::new(dir, &metrics.dead_letters);
-    let options = Options { journal, routes: Arc::new(routes), dead, metrics };
+    let options = Options { journal, routes: Arc::new(ArcSwap::from_pointee(routes)), dead, metrics };
     let backends = names.iter().zip(queues);
     let backends = backends.map(|(name, queue)| (name.clone(), Arc::new(queue.clone()) as Arc<dyn Backend>));
     let dispatch = Dispatch::start(&options, backends.collect()).await;
@@ -304,7 +307,7 @@ async fn a_lane_that_panics_is_started_again_and_misses_nothing() {
     let queue = Memory::default();
     let backend = Panics { queue: queue.clone(), armed: true.into() };
     let name: BackendName = "p".parse().unwrap();
-    bench.options.routes = Arc::new(Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
+    bench.options.routes.store(Arc::new(Routes::new(vec![name.clone()], Vec::new(), Vec::new())));
     bench.dispatch = Dispatch::start(&bench.options, vec![(name, Arc::new(backend))]).await;
     let sequence = bench.append("s.t", 10).await;
     until(|| queue.messages().len() == 1, || "the event".to_owned()).await;

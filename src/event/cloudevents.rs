@@ -67,9 +67,14 @@ impl Stored {
         });
     }
 
-    fn write(&self, out: &mut Vec<u8>, put_json: impl Fn(&[u8], &mut Vec<u8>)) {
-        let body = &self.envelope.body;
-        out.reserve(1024 + if self.envelope.is_json { body.len() } else { body.len() / 3 * 4 + 4 });
+    /// Appends the attributes alone, one JSON object on one line, to `out`.
+    pub fn write_attributes(&self, out: &mut Vec<u8>) {
+        self.open(out);
+        out.push(b'}');
+    }
+
+    /// The object up to the data.
+    fn open(&self, out: &mut Vec<u8>) {
         let mut open = b'{';
         self.attributes(|name, value| {
             out.push(open);
@@ -79,6 +84,12 @@ impl Stored {
             out.extend_from_slice(b"\":");
             write_string(value, out);
         });
+    }
+
+    fn write(&self, out: &mut Vec<u8>, put_json: impl Fn(&[u8], &mut Vec<u8>)) {
+        let body = &self.envelope.body;
+        out.reserve(1024 + if self.envelope.is_json { body.len() } else { body.len() / 3 * 4 + 4 });
+        self.open(out);
         if self.envelope.is_json {
             out.extend_from_slice(b",\"data\":");
             put_json(body, out);

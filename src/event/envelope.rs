@@ -41,6 +41,8 @@ pub struct Envelope {
     pub client_ip: Option<ByteString>,
     /// JSON object of the kept request headers, as text.
     pub http_headers: Option<ByteString>,
+    /// Why it is kept aside and goes to nobody, until somebody releases it; not part of the published event.
+    pub set_aside: Option<ByteString>,
     /// Whether [`Self::body`] is one JSON value, so that it may stand in `data` as it is.
     pub is_json: bool,
     /// The body, after content decoding; otherwise byte for byte as sent.
@@ -128,6 +130,7 @@ attributes! {
     14 tracestate maybe,
     15 client_ip maybe,
     16 http_headers maybe,
+    17 set_aside maybe,
 }
 
 fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {

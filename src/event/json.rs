@@ -9,6 +9,8 @@
 //! - Numbers stay text: `1.10` and `1e999` come back as they were sent.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
@@ -113,6 +115,37 @@ pub fn set(body: &mut Json, pointer: &str, value: Json) {
         };
     }
     *at = value;
+}
+
+/// The bytes of a JSON text to replace, and what with, so that `pointer` shows the scalar `value` (`None`: null) and
+/// every other byte stays; an absent member is added. `None`: no JSON, or no object where the value should be.
+pub fn replacement(text: &str, pointer: &str, value: Option<&str>) -> Option<(Range<usize>, String)> {
+    let start = |raw: &RawValue| raw.get().as_ptr() as usize - text.as_ptr() as usize;
+    let string = value.map_or_else(|| "null".to_owned(), |value| Json::from(value).to_string());
+    let tokens = tokens(pointer).ok()?;
+    let mut at: &RawValue = serde_json::from_str(text).ok()?;
+    for (depth, token) in tokens.iter().enumerate() {
+        at = if at.get().starts_with('{') {
+            let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(at.get()).ok()?;
+            match members.get(token.as_str()) {
+                None if depth + 1 == tokens.len() => {
+                    let behind_brace = start(at) + 1;
+                    let comma = if members.is_empty() { "" } else { "," };
+                    let member = format!("{}:{string}{comma}", Json::from(token.as_str()));
+                    return Some((behind_brace..behind_brace, member));
+                }
+                found => found.copied()?,
+            }
+        } else {
+            let items: Vec<&RawValue> = serde_json::from_str(at.get()).ok()?;
+            token.parse::<usize>().ok().and_then(|n| items.get(n).copied())?
+        };
+    }
+    let range = start(at)..start(at) + at.get().len();
+    // What is a number stays one, if it can.
+    let is_number = at.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let number = value.filter(|value| is_number && !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()));
+    Some((range, number.map_or(string, str::to_owned)))
 }
 
 fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {

@@ -84,6 +84,16 @@ impl Refusal {
         Self::ShuttingDown,
     ];
 
+    /// Whether the proof of who sent it failed.
+    pub fn is_of_signature(self) -> bool {
+        matches!(self, Self::SignatureMissing | Self::SignatureMismatch | Self::TimestampOutOfTolerance)
+    }
+
+    /// What it means, in a few words.
+    pub fn title(self) -> &'static str {
+        self.problem().title
+    }
+
     fn problem(self) -> Problem {
         let plain =
             |status, code, title| Problem { status, code, title, retry_after_s: None, busy: false, close: false };

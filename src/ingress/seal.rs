@@ -54,6 +54,7 @@ pub fn seal(
         traceparent,
         client_ip: source::text(client),
         http_headers: None,
+        set_aside: None,
         is_json: found.is_json,
         body: content,
     };

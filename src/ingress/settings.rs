@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::limit::Rate;
+use super::schema::OnInvalid;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
 use crate::event::{BackendName, SecretRef, schema, units};
@@ -134,6 +135,13 @@ pub struct Source {
     pub busy_status: Option<u16>,
     /// `body:/json/pointer`, `header:name` or another place of the request: key of ordering and of FIFO groups.
     pub partition_key: Option<String>,
+    /// JSON Schema that every body must meet: `FILE`, or `FILE#/pointer` for a part of it.
+    pub schema: Option<String>,
+    /// Further schemas by pattern of the CloudEvents type; every one that fits must be met.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, String>,
+    /// What becomes of an event that does not meet them. `None`: a dead letter.
+    pub on_invalid: Option<OnInvalid>,
     /// When the answer is given.
     #[serde(default)]
     pub ack: Ack,

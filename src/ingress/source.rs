@@ -11,6 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::Refusal;
 use super::limit::Limits;
+use super::schema::Schemas;
 use super::seal::Sealed;
 use super::settings::Ack;
 use crate::catalogue::Provider;
@@ -38,6 +39,8 @@ pub struct Source {
     pub max_body: u64,
     /// How long a redelivery is recognised; zero: no dedup.
     pub dedup_window: Duration,
+    /// What its bodies must be.
+    pub schemas: Arc<Schemas>,
     /// When it answers.
     pub ack: Ack,
     /// Status of an accepted event.
@@ -75,6 +78,8 @@ pub struct Figures {
     pub ack_seconds: Histogram,
     /// Events accepted.
     pub events: Counter,
+    /// Those of them that are kept aside.
+    pub set_aside: Counter,
 }
 
 impl Figures {
@@ -92,6 +97,7 @@ impl Figures {
             refused: Refusal::ALL.iter().map(|refusal| (*refusal, counter(refusal.code()))).collect(),
             ack_seconds: metrics.ack_seconds.get_or_create(&labels).clone(),
             events: metrics.events.get_or_create(&labels).clone(),
+            set_aside: metrics.set_aside.get_or_create(&labels).clone(),
         }
     }
 

@@ -43,6 +43,8 @@ impl Index {
     /// Enters `key`, seen at `now_s` (Unix time, seconds). `false`: it was there already, not longer ago than
     /// `window_s` seconds. A clock that went back makes nothing older.
     pub fn insert(&mut self, key: Key, now_s: u32, window_s: u64) -> bool {
+        // A reload may have lengthened it.
+        self.window_s = self.window_s.max(window_s);
         for generation in &mut self.generations {
             if let Some(seen_s) = generation.keys.get_mut(&key) {
                 if u64::from(now_s.saturating_sub(*seen_s)) <= window_s {

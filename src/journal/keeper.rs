@@ -3,12 +3,13 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
-use super::{Shared, State, lock};
+use super::{Journal, Shared, State, lock};
 
 /// How often retention is looked at when nothing happens.
 const ROUND: Duration = Duration::from_secs(1);
@@ -171,17 +172,31 @@ fn retire(shared: &Shared, crowded: bool) {
     }
 }
 
+impl Journal {
+    /// Remembers keys for at least `window` from now on; those that were forgotten before stay so.
+    pub fn widen_dedup(&self, window: Duration) {
+        self.shared.window_s.fetch_max(window.as_secs(), Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Longest window of any source, seconds.
+    pub(super) fn window_s(&self) -> u64 {
+        self.window_s.load(Ordering::Relaxed)
+    }
+}
+
 /// Removes the sidecars of segments that are gone and whose keys are all older than the window.
 fn expire_sidecars(shared: &Shared, now_ms: u64) {
     let oldest = shared.before_oldest();
-    let window_s = shared.window.as_secs();
+    let window_s = shared.window_s();
     for first in sidecar::list(&shared.dir) {
         if first > oldest {
             break;
         }
         let newest_s =
             sidecar::read(&shared.dir, first, &shared.id).and_then(|keys| keys.last().map(|&(_, time_s)| time_s));
-        if u64::from(newest_s.unwrap_or(0)) + window_s < now_ms / 1000 {
+        if u64::from(newest_s.unwrap_or(0)).saturating_add(window_s) < now_ms / 1000 {
             let _ = std::fs::remove_file(sidecar::path(&shared.dir, first));
         }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::format::{DATA_START, Frame, Kind};
 use super::ring;
 use super::scan::{Scan, Step};
-use super::segment::Segment;
+use super::segment::{MARK, Segment};
 use super::{Shared, lock};
 use crate::event::{Envelope, Stored};
 
@@ -33,6 +33,8 @@ struct Place {
     scan: Scan,
     /// Sequence of the last event before the end of the scan.
     last: u64,
+    /// Where the segment was last marked.
+    marked: u64,
 }
 
 /// How much one read may return.
@@ -113,10 +115,14 @@ impl Reader {
         let mut room = Room { events, bytes, any: false };
         let mut out = Vec::new();
         while self.arrive()? {
-            let Some(Place { segment, scan, last }) = &mut self.place else { break };
+            let Some(Place { segment, scan, last, marked }) = &mut self.place else { break };
             let before = scan.offset();
             match scan.next()? {
                 Some(Step::Frame(frame, attributes, body)) => {
+                    if scan.offset() >= *marked + MARK {
+                        *marked = scan.offset();
+                        segment.mark(frame.sequence, *marked);
+                    }
                     let Some(stored) = wanted(self.after, &frame, attributes, body) else { continue };
                     if room.full(&stored) {
                         scan.seek(before);
@@ -163,8 +169,9 @@ impl Reader {
             };
             self.after = self.after.max(segment.first - 1);
             let last = segment.last();
-            let scan = Scan::new(file, segment.header.epoch, DATA_START, segment.end());
-            self.place = Some(Place { segment, scan, last });
+            let start = segment.near(self.after).unwrap_or(DATA_START);
+            let scan = Scan::new(file, segment.header.epoch, start, segment.end());
+            self.place = Some(Place { segment, scan, last, marked: start });
             return Ok(true);
         }
     }

@@ -49,7 +49,7 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
         dir,
         id,
         settings,
-        window: options.dedup.window,
+        window_s: options.dedup.window.as_secs().into(),
         clock: options.clock,
         metrics: options.metrics,
         queue: queue::Queue::default(),
@@ -66,10 +66,10 @@ pub fn open(options: Options) -> Result<(Shared, Writer), OpenError> {
         if found.is_empty() { begin(&shared, given_out)? } else { resume(&shared, &found, given_out)? };
     let now_s = ((shared.clock)() / 1000) as u32;
     let seed = u64::from_le_bytes(super::random().map_err(OpenError::io(&shared.dir))?);
-    let mut index = Index::new(shared.window.as_secs(), options.dedup.max_keys as usize, seed);
+    let mut index = Index::new(shared.window_s(), options.dedup.max_keys as usize, seed);
     let keys = known_keys(&shared, &active)?;
     for (key, time_s) in keys {
-        if u64::from(now_s.saturating_sub(time_s)) <= shared.window.as_secs() {
+        if u64::from(now_s.saturating_sub(time_s)) <= shared.window_s() {
             index.insert(key, time_s, 0);
         }
     }
@@ -287,7 +287,7 @@ fn older_cursors(found: &[Found], newest: &mut BTreeMap<String, Cursor>) -> Resu
 /// Keys of all sidecars and of sealed segments without one, oldest first, then those of the active segment.
 fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
     let now_ms = (shared.clock)();
-    let window_ms = u64::try_from(shared.window.as_millis()).unwrap_or(u64::MAX);
+    let window_ms = shared.window_s().saturating_mul(1000);
     let mut keys = Keys::new();
     let mut have = HashSet::new();
     for first in sidecar::list(&shared.dir) {

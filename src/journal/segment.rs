@@ -4,12 +4,16 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::format::{HEADER_COPY, Header};
 
 /// Bytes of the file system that no segment takes: dead letters and event ids are written there.
 const RESERVE: u64 = 16 << 20;
+
+/// Least bytes between two marks of a segment.
+pub const MARK: u64 = 1 << 20;
 
 /// A segment as readers and the keeper see it; the writer alone has it open for writing.
 pub struct Segment {
@@ -27,6 +31,8 @@ pub struct Segment {
     capacity: AtomicU64,
     /// When it was sealed, Unix time, milliseconds; 0 while it is written to.
     sealed_ms: AtomicU64,
+    /// Places that readers have passed: all events behind the offset have a higher sequence. In order.
+    marks: Mutex<Vec<(u64, u64)>>,
 }
 
 impl Segment {
@@ -40,7 +46,25 @@ impl Segment {
             last: last.into(),
             capacity: capacity.into(),
             sealed_ms: 0.into(),
+            marks: Mutex::default(),
         }
+    }
+
+    /// Remembers that all events behind `offset` have a higher sequence than `sequence`.
+    pub fn mark(&self, sequence: u64, offset: u64) {
+        let mut marks = super::lock(&self.marks);
+        let at = marks.partition_point(|&(_, known)| known < offset);
+        let near = |mark: Option<&(u64, u64)>| mark.is_some_and(|(_, known)| known.abs_diff(offset) < MARK);
+        if !near(marks.get(at)) && !near(at.checked_sub(1).and_then(|before| marks.get(before))) {
+            marks.insert(at, (sequence, offset));
+        }
+    }
+
+    /// The last known offset with no event behind `after` before it.
+    pub fn near(&self, after: u64) -> Option<u64> {
+        let marks = super::lock(&self.marks);
+        let at = marks.partition_point(|&(sequence, _)| sequence <= after);
+        at.checked_sub(1).and_then(|at| marks.get(at)).map(|&(_, offset)| offset)
     }
 
     /// Where the synced frames end, bytes.

@@ -54,6 +54,8 @@ metrics! {
     ack_seconds: Family<Labels, Histogram> = Family::new_with_constructor(histogram as fn() -> Histogram),
         "hookferry_ack_seconds", "Time from the head of a request to its 2xx";
     events: Family<Labels, Counter> = Family::default(), "hookferry_events", "Events accepted into the journal";
+    set_aside: Family<Labels, Counter> = Family::default(),
+        "hookferry_set_aside_events", "Events accepted and kept aside, since they do not meet their schema";
     unrouted: Counter = Counter::default(), "hookferry_unrouted_events", "Events accepted that no route matches";
     published: Family<Labels, Counter> = Family::default(), "hookferry_published", "Events that a backend confirmed";
     publish_failures: Family<Labels, Counter> = Family::default(),
@@ -74,6 +76,12 @@ metrics! {
     dedup_keys: Gauge = Gauge::default(), "hookferry_dedup_keys", "Event ids held for deduplication";
     dedup_forgotten: Gauge = Gauge::default(),
         "hookferry_dedup_forgotten", "Event ids dropped before their window was over, for want of room";
+    config_reloads: Family<Labels, Counter> = Family::default(),
+        "hookferry_config_reloads", "Reloads of the configuration by result";
+    config_last_reload_successful: Gauge = Gauge::default(),
+        "hookferry_config_last_reload_successful", "1 if the last reload of the configuration was applied";
+    config_last_reload_timestamp_seconds: Gauge = Gauge::default(),
+        "hookferry_config_last_reload_timestamp_seconds", "When the configuration in force was applied, Unix time";
     build_info: Family<Labels, Gauge> = Family::default(), "hookferry_build_info", "1, with the version as label";
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::{Draft, MAX_SIGNATURES, Refusal, RuleError};
-use crate::event::json::{Pointers, set};
+use crate::event::json::{Pointers, replacement};
 use crate::event::{Request, form};
 
 /// `{ header | body | query | form | whole, also?, split?, prefix?, item? }`.
@@ -97,6 +97,18 @@ impl Field {
         match &self.place {
             Place::Headers(names) => names.first().map(String::as_str),
             _ => None,
+        }
+    }
+
+    /// The place in words.
+    pub(super) fn words(&self) -> String {
+        match &self.place {
+            Place::Headers(names) => format!("header `{}`", names.join("` or `")),
+            Place::Body(pointer, _) => format!("`{pointer}` of the JSON body"),
+            Place::Query(name) => format!("query parameter `{name}`"),
+            Place::Form(name) => format!("form field `{name}`"),
+            Place::FormJson(name, pointer, _) => format!("`{pointer}` of the JSON in form field `{name}`"),
+            Place::Whole => "the whole body".to_owned(),
         }
     }
 
@@ -208,15 +220,11 @@ impl Field {
             }
             Place::Body(pointer, pointers) => {
                 let old = pointers.read(&draft.body).ok().and_then(|picked| picked.get(0).map(str::to_owned));
-                let Ok(mut body) = serde_json::from_slice::<serde_json::Value>(&draft.body) else { return };
-                // A number stays one: some senders write their times so.
-                let number = body.pointer(pointer).is_some_and(serde_json::Value::is_number);
-                let value = edit(old).map_or(serde_json::Value::Null, |text| match text.parse::<u64>() {
-                    Ok(n) if number => n.into(),
-                    _ => text.into(),
-                });
-                set(&mut body, pointer, value);
-                draft.body = body.to_string().into_bytes();
+                // Every other byte of the body stays as it was given.
+                let Ok(text) = std::str::from_utf8(&draft.body) else { return };
+                if let Some((range, new)) = replacement(text, pointer, edit(old).as_deref()) {
+                    draft.body.splice(range, new.into_bytes());
+                }
             }
             Place::Whole => {
                 let old = String::from_utf8_lossy(&draft.body).into_owned();
@@ -227,9 +235,10 @@ impl Field {
             Place::FormJson(name, pointer, pointers) => draft.edit_form(name, |old| {
                 let old = old.unwrap_or_default();
                 let value = edit(within(&old, pointers).ok());
-                let mut inner = serde_json::from_str::<serde_json::Value>(&old).ok()?;
-                set(&mut inner, pointer, value.map_or(serde_json::Value::Null, Into::into));
-                Some(inner.to_string())
+                let (range, new) = replacement(&old, pointer, value.as_deref())?;
+                let mut inner = old;
+                inner.replace_range(range, &new);
+                Some(inner)
             }),
         }
     }

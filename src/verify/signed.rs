@@ -97,6 +97,10 @@ impl Signed {
         Ok(Self { encoding, signature: Field::new(signature, "signature")?, timestamp, message })
     }
 
+    pub(super) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// Reads the signatures and the time; what does not decode is no signature.
     pub(super) fn read<'r>(&self, request: &Request<'r>) -> Result<Proof<'r>, Refusal> {
         let values = self.signature.values(request)?;

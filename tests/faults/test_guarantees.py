@@ -32,5 +32,7 @@ def test_every_promise_names_a_test_that_exists_or_says_that_it_has_none():
         assert names or "not yet proven" in proof, f"{number} names no test"
         missing = [name for name in names if name not in known]
         assert not missing, f"{number}: {missing}"
-    wanted = [f"{letter}{n}" for letter, count in [("P", 11), ("D", 13), ("B", 16), ("T", 11), ("C", 5)] for n in range(1, count + 1)]
-    assert seen == wanted
+    # The faults of the design, and what came later behind them.
+    for letter, least in {"P": 11, "D": 13, "B": 16, "T": 11, "C": 5}.items():
+        numbers = [int(number[1:]) for number in seen if number[0] == letter]
+        assert numbers == list(range(1, max(least, len(numbers)) + 1)), letter

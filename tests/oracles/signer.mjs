@@ -1,9 +1,13 @@
-// Signs webhooks with the vendors' own SDKs: one JSON request a line on stdin, one JSON answer a line on stdout.
+// Signs and judges webhooks with the vendors' own libraries: one JSON request a line on stdin, one JSON answer a line
+// on stdout.
 //
 //   {"id":1,"op":"sign","provider":"stripe","secret":"whsec_…","body":"<base64>","timestamp":1700000000,"message":"msg_1"}
-//   {"id":1,"headers":{"Stripe-Signature":"t=…,v1=…"}}        or {"id":1,"error":"…"}
-//   {"id":2,"op":"examples"}
-//   {"id":2,"examples":[{"event":"push","body":"<base64>"}, …]}
+//   {"id":1,"headers":{"stripe-signature":"t=…,v1=…"}}        or {"id":1,"error":"…"}
+//   {"id":2,"op":"judge","provider":"stripe","secret":"whsec_…","body":"<base64>","headers":{…},"url":"https://…"}
+//   {"id":2,"accepted":false,"why":"…"}
+//   {"id":3,"op":"vendors"}      what vendors.mjs knows
+//   {"id":4,"op":"examples"}
+//   {"id":4,"examples":[{"event":"push","body":"<base64>"}, …]}
 //
 // A fresh signature is handed out only after the vendor's own verifier has accepted it.
 
@@ -12,83 +16,13 @@ import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
-import { sign as signGithub, verify as verifyGithub } from "@octokit/webhooks-methods";
-import "@shopify/shopify-api/adapters/node";
-import { ApiVersion, LogSeverity, shopifyApi } from "@shopify/shopify-api";
-import { createSHA256HMAC } from "@shopify/shopify-api/runtime";
-import OpenAI from "openai";
-import { Webhook } from "standardwebhooks";
-import Stripe from "stripe";
+import { vendors } from "./vendors.mjs";
 
-const stripe = new Stripe("sk_test_unused");
-const openai = new OpenAI({ apiKey: "unused" });
 const require = createRequire(import.meta.url);
 
-function standard({ secret, text, timestamp, message, fresh }) {
-  const webhook = new Webhook(secret);
-  const headers = {
-    "webhook-id": message,
-    "webhook-timestamp": String(timestamp),
-    "webhook-signature": webhook.sign(message, new Date(timestamp * 1000), text),
-  };
-  if (fresh) webhook.verify(text, headers, { jsonParse: false });
-  return headers;
-}
-
-const providers = {
-  async github({ secret, text }) {
-    const signature = await signGithub(secret, text);
-    if (!(await verifyGithub(secret, text, signature))) throw new Error("octokit refuses its own signature");
-    return { "X-Hub-Signature-256": signature };
-  },
-
-  async stripe({ secret, text, timestamp, fresh }) {
-    const header = stripe.webhooks.generateTestHeaderString({ payload: text, secret, timestamp });
-    if (fresh) stripe.webhooks.signature.verifyHeader(text, header, secret, 300);
-    return { "Stripe-Signature": header };
-  },
-
-  async shopify({ secret, text, message, headers }) {
-    const signed = {
-      "X-Shopify-Hmac-Sha256": await createSHA256HMAC(secret, text),
-      "X-Shopify-Topic": headers["X-Shopify-Topic"] ?? "orders/create",
-      "X-Shopify-Shop-Domain": headers["X-Shopify-Shop-Domain"] ?? "shop.example.com",
-      "X-Shopify-API-Version": "2026-10",
-      "X-Shopify-Webhook-Id": message,
-    };
-    const shopify = shopifyApi({
-      apiKey: "unused",
-      apiSecretKey: secret,
-      apiVersion: ApiVersion.January26 ?? Object.values(ApiVersion)[0],
-      hostName: "app.example.com",
-      isEmbeddedApp: false,
-      isTesting: true,
-      logger: { level: LogSeverity.Error },
-    });
-    const rawRequest = { method: "POST", url: "/webhooks/shopify", headers: signed };
-    const verdict = await shopify.webhooks.validate({ rawBody: text, rawRequest, rawResponse: {} });
-    // An empty body is refused by validate before it looks at the signature.
-    if (!verdict.valid && verdict.reason !== "missing_body") {
-      throw new Error(`shopify-api refuses its own signature: ${verdict.reason}`);
-    }
-    return signed;
-  },
-
-  async openai(request) {
-    const headers = standard(request);
-    if (request.fresh) await openai.webhooks.verifySignature(request.text, headers, request.secret, 300);
-    return headers;
-  },
-
-  // GitLab documents Standard Webhooks and ships no verifier; the reference library signs for it.
-  async gitlab(request) {
-    return standard(request);
-  },
-
-  async "standard-webhooks"(request) {
-    return standard(request);
-  },
-};
+// What the libraries print must not stand among the answers.
+const say = process.stdout.write.bind(process.stdout);
+process.stdout.write = process.stderr.write.bind(process.stderr);
 
 function examples() {
   const root = dirname(require.resolve("@octokit/webhooks-examples/package.json"));
@@ -103,23 +37,59 @@ function examples() {
   return bodies;
 }
 
-async function answer(request) {
-  if (request.op === "examples") return { examples: examples() };
+function asSeen(request) {
   const raw = Buffer.from(request.body, "base64");
   const text = raw.toString("utf8");
-  // The SDKs sign text; a body that does not survive that would get a signature over something else.
-  if (!Buffer.from(text, "utf8").equals(raw)) throw new Error("the SDKs sign UTF-8 text only");
-  const now = Math.floor(Date.now() / 1000);
-  const timestamp = request.timestamp ?? now;
-  const headers = await providers[request.provider]({
-    secret: request.secret,
+  // The libraries take text; a body that does not survive that would be signed over something else.
+  if (!Buffer.from(text, "utf8").equals(raw)) throw new Error("the libraries sign UTF-8 text only");
+  const pairs = Object.entries(request.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]);
+  const url = request.url ?? `https://hooks.example.com/webhooks/${request.provider}`;
+  return {
+    raw,
     text,
-    timestamp,
+    url,
+    headers: Object.fromEntries(pairs),
+    query: new URL(url).searchParams,
+    method: request.method ?? "POST",
+    secret: request.secret,
     message: request.message,
-    headers: request.headers ?? {},
-    fresh: Math.abs(now - timestamp) < 290,
-  });
-  return { headers };
+    now: request.timestamp ?? Math.floor(Date.now() / 1000),
+  };
+}
+
+async function judge(vendor, seen) {
+  try {
+    const accepted = await vendor.verify(seen);
+    return { accepted: accepted !== false, why: String(accepted) };
+  } catch (error) {
+    return { accepted: false, why: String(error?.message ?? error) };
+  }
+}
+
+async function sign(vendor, seen, isFresh) {
+  const { body, ...headers } = await vendor.sign(seen);
+  if (isFresh) {
+    const text = body ?? seen.text;
+    const signed = { ...seen, text, raw: Buffer.from(text), headers: { ...seen.headers, ...headers } };
+    const verdict = await judge(vendor, signed);
+    if (!verdict.accepted) throw new Error(`${vendor.sdk} refuses what it signed: ${verdict.why}`);
+  }
+  return { headers, body: body === undefined ? undefined : Buffer.from(body).toString("base64") };
+}
+
+async function answer(request) {
+  if (request.op === "examples") return { examples: examples() };
+  if (request.op === "vendors") {
+    const known = Object.entries(vendors).map(([name, { sdk, sign, key, lenient, compact }]) => [
+      name,
+      { sdk, signs: sign !== undefined, key, lenient: lenient ?? [], compact: compact ?? false },
+    ]);
+    return { vendors: Object.fromEntries(known) };
+  }
+  const vendor = vendors[request.provider];
+  const seen = asSeen({ ...request, secret: vendor.key ?? request.secret });
+  if (request.op === "judge") return judge(vendor, seen);
+  return sign(vendor, seen, Math.abs(Date.now() / 1000 - seen.now) < 290);
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -130,5 +100,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     reply = { error: String(error?.stack ?? error) };
   }
-  process.stdout.write(JSON.stringify({ id: request.id, ...reply }) + "\n");
+  say(JSON.stringify({ id: request.id, ...reply }) + "\n");
 }

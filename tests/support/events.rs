@@ -64,6 +64,7 @@ pub fn event(sequence: u64, body: impl Into<Vec<u8>>) -> Stored {
         tracestate: Some("a=b".into()),
         client_ip: Some("192.0.2.1".into()),
         http_headers: Some("{\"x-shopify-topic\":\"orders/create\"}".into()),
+        set_aside: None,
         is_json: serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok(),
         body: body.into(),
     };

@@ -1,6 +1,7 @@
 //! What `--fault` does to a request, and the answer that it should then get.
 
 use super::expect::Expect;
+use super::template::set;
 use crate::verify::{Draft, Rule, edit_signature};
 
 /// A way in which a request is wrong.
@@ -23,6 +24,9 @@ pub enum Fault {
 /// How long before the oldest tolerated time a stale request is signed, seconds.
 const STALE_BY_S: i64 = 3_600;
 
+/// Longest time for which a token that `send` signs is good, seconds.
+const TOKEN_S: i64 = 3_600;
+
 /// The faults of one run, checked against the scheme of its source.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
@@ -43,14 +47,13 @@ impl Faults {
             anyhow::ensure!(signed, "this source verifies nothing, so it has no signature to leave out or to spoil");
         }
         if has(Fault::Tampered) {
-            anyhow::ensure!(
-                rule.covers_body(),
-                "this source's provider does not sign the body, so a tampered one passes"
-            );
+            anyhow::ensure!(tampers(rule), "this source's provider does not sign the body, so a tampered one passes");
         }
         let early_s = match (has(Fault::Stale), rule.tolerance_s()) {
             (false, _) => 0,
             (true, Some(tolerance)) => i64::try_from(tolerance).unwrap_or(i64::MAX).saturating_add(STALE_BY_S),
+            // A token bears its own end.
+            (true, None) if rule.method().starts_with("jwt") => TOKEN_S.saturating_add(STALE_BY_S),
             (true, None) => anyhow::bail!("this source's provider signs no time, so nothing is ever stale"),
         };
         Ok(Self { all: faults.to_vec(), early_s })
@@ -73,8 +76,15 @@ impl Faults {
     /// Spoils a signed request.
     pub fn spoil(&self, rule: &Rule, draft: &mut Draft) {
         if self.has(Fault::Tampered) {
-            // Blank space is no change to a JSON reader: only a check of the very bytes notices.
-            draft.body.push(b' ');
+            let mut signature = None;
+            edit_signature(rule, draft, |value| {
+                signature = value;
+                signature.clone()
+            });
+            tamper(rule, draft);
+            if !rule.covers_form() {
+                edit_signature(rule, draft, |_| signature);
+            }
         }
         if self.has(Fault::MissingSignature) {
             edit_signature(rule, draft, |_| None);
@@ -105,6 +115,49 @@ impl Faults {
             (Some(refusal), false) => vec![refusal],
             (Some(refusal), true) => vec![refusal, refusal],
         }
+    }
+}
+
+/// Whether a change of the body, or of a part of it, can be noticed.
+fn tampers(rule: &Rule) -> bool {
+    rule.covers_form() || !rule.covered_pointers().is_empty() || !rule.covered_form_fields().is_empty()
+}
+
+/// Changes what the signature covers of the body.
+fn tamper(rule: &Rule, draft: &mut Draft) {
+    if rule.covers_form() {
+        // Blank space is no change to a JSON reader: only a check of the very bytes notices.
+        draft.body.push(b' ');
+        return;
+    }
+    let json = serde_json::from_slice::<serde_json::Value>(&draft.body).unwrap_or_default();
+    let pointers = rule.covered_pointers();
+    let place = pointers.iter().find_map(|pointer| Some((pointer, json.pointer(pointer)?)));
+    let changed = place.is_some_and(|(pointer, old)| {
+        let old = old.as_str().map_or_else(|| old.to_string(), str::to_owned);
+        set(&mut draft.body, pointer, &format!("{old}0")).is_ok()
+    });
+    if let (false, Some(field)) = (changed, rule.covered_form_fields().first()) {
+        draft.edit_form(field, |old| old.map(|old| other_text(&old)));
+    }
+}
+
+/// Another value of a form field; JSON stays JSON, with another end of each of its strings.
+fn other_text(old: &str) -> String {
+    fn alter(json: &mut serde_json::Value) {
+        match json {
+            serde_json::Value::String(text) => text.push('0'),
+            serde_json::Value::Array(items) => items.iter_mut().for_each(alter),
+            serde_json::Value::Object(members) => members.values_mut().for_each(alter),
+            _ => {}
+        }
+    }
+    match serde_json::from_str::<serde_json::Value>(old) {
+        Ok(mut json) if json.is_object() => {
+            alter(&mut json);
+            json.to_string()
+        }
+        _ => format!("{old}0"),
     }
 }
 

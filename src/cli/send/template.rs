@@ -9,6 +9,7 @@ use std::ops::Range;
 use anyhow::Context as _;
 use serde_json::value::RawValue;
 
+use crate::event::json;
 use crate::verify::Draft;
 
 /// A request with room for an id.
@@ -69,41 +70,11 @@ impl Template {
 /// The body is not JSON, or has no object where the value should be.
 pub fn set(body: &mut Vec<u8>, pointer: &str, value: &str) -> anyhow::Result<()> {
     let text = std::str::from_utf8(body).context("the body is not UTF-8")?;
-    let (range, new) = edit(text, pointer, value)?;
+    let _: &RawValue = serde_json::from_str(text).context("the body is not JSON")?;
+    let missing = || format!("the body has no place `{pointer}` for `{value}`");
+    let (range, new) = json::replacement(text, pointer, Some(value)).with_context(missing)?;
     body.splice(range, new.into_bytes());
     Ok(())
-}
-
-/// The bytes to replace, and what with, so that `pointer` shows `value`.
-fn edit(text: &str, pointer: &str, value: &str) -> anyhow::Result<(Range<usize>, String)> {
-    let missing = || format!("the body has no place `{pointer}` for `{value}`");
-    let mut at: &RawValue = serde_json::from_str(text).context("the body is not JSON")?;
-    let start = |raw: &RawValue| raw.get().as_ptr() as usize - text.as_ptr() as usize;
-    let unescaped = |token: &str| token.replace("~1", "/").replace("~0", "~");
-    let tokens: Vec<String> = pointer.split('/').skip(1).map(unescaped).collect();
-    let string = serde_json::to_string(value)?;
-    for (depth, token) in tokens.iter().enumerate() {
-        let next = if at.get().starts_with('{') {
-            let members: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(at.get())?;
-            let found = members.get(token.as_str()).copied();
-            if found.is_none() && depth + 1 == tokens.len() {
-                let behind_brace = start(at) + 1;
-                let comma = if members.is_empty() { "" } else { "," };
-                let member = format!("{}:{string}{comma}", serde_json::to_string(token)?);
-                return Ok((behind_brace..behind_brace, member));
-            }
-            found
-        } else {
-            let items: Vec<&RawValue> = serde_json::from_str(at.get()).ok().with_context(missing)?;
-            token.parse::<usize>().ok().and_then(|n| items.get(n).copied())
-        };
-        at = next.with_context(missing)?;
-    }
-    let range = start(at)..start(at) + at.get().len();
-    // What is a number stays one, if it can.
-    let is_number = at.get().starts_with(|c: char| c == '-' || c.is_ascii_digit());
-    let new = if is_number && value.bytes().all(|b| b.is_ascii_digit()) { value.to_owned() } else { string };
-    Ok((range, new))
 }
 
 /// Makes the body `size` bytes long, by a member `padding` of a JSON object, else by blanks at its end.

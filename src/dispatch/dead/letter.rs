@@ -11,11 +11,11 @@ use crate::event::cloudevents::Unreadable;
 use crate::event::{BackendName, Stored};
 
 /// One event that a backend refused for good.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Letter {
     /// `<backend>-<sequence>`.
     pub id: String,
-    /// The backend that refused it.
+    /// The backend that refused it, or `schema` where it was set aside before.
     pub backend: String,
     /// Position in the journal, 20 digits.
     pub sequence: String,
@@ -32,6 +32,7 @@ pub struct Letter {
     pub replaying: Option<bool>,
     /// The event, structured; `None` where only the rest was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub event: Option<Box<RawValue>>,
 }
 
@@ -52,13 +53,22 @@ impl Letter {
     /// # Errors
     /// The event cannot be written as JSON.
     pub fn new(name: &BackendName, stored: &Stored, why: &Failure, attempts: u32, time_ms: u64) -> io::Result<Self> {
+        let letter = Self::of(name.as_str(), stored, why.reason.label(), &why.detail, time_ms)?;
+        Ok(Self { attempts, ..letter })
+    }
+
+    /// The letter of `stored` after one try, held by `holder`: a backend, or who else keeps letters.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(holder: &str, stored: &Stored, reason: &str, detail: &str, time_ms: u64) -> io::Result<Self> {
         Ok(Self {
-            id: Id { number: stored.sequence, backend: name.clone() }.to_string(),
-            backend: name.to_string(),
+            id: format!("{holder}-{}", stored.sequence),
+            backend: holder.to_owned(),
             sequence: stored.sequence_text(),
-            reason: why.reason.label().to_owned(),
-            detail: why.detail.clone(),
-            attempts,
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            attempts: 1,
             time_ms,
             replaying: None,
             event: Some(structured(stored)?),

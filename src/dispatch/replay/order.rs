@@ -20,16 +20,19 @@ pub struct Range {
 }
 
 /// An order to publish a range again, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Order {
     /// `<backend>-<number>`, a number that no other order had.
     #[serde(with = "text")]
+    #[schema(value_type = String)]
     pub id: Id,
     /// First position.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub from: u64,
     /// Last position.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub to: u64,
     /// Only of this source.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -39,6 +42,7 @@ pub struct Order {
     pub kind: Option<String>,
     /// Every event up to here is decided.
     #[serde(with = "position")]
+    #[schema(value_type = String)]
     pub after: u64,
     /// Events that the backend has confirmed.
     pub delivered: u64,
@@ -56,10 +60,11 @@ impl Order {
         Self { id, from, to, source, kind, after: from.saturating_sub(1), delivered: 0, rejected: 0, time_ms }
     }
 
-    /// Whether `stored` is meant.
+    /// Whether `stored` is meant; what is set aside is released, not replayed.
     pub fn wants(&self, stored: &Stored) -> bool {
         let event = &stored.envelope;
         (self.from..=self.to).contains(&stored.sequence)
+            && event.set_aside.is_none()
             && self.source.as_ref().is_none_or(|source| *source == *event.source)
             && self.kind.as_ref().is_none_or(|kind| Glob::from(kind.clone()).matches(&event.kind))
     }

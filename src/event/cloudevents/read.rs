@@ -80,6 +80,7 @@ impl Stored {
             tracestate: form.tracestate.map(ByteString::from),
             client_ip: form.clientip.map(ByteString::from),
             http_headers: form.httpheaders.map(ByteString::from),
+            set_aside: None,
             is_json,
             body,
         };

@@ -34,6 +34,7 @@ class Oracles:
             line = self._node.stdout.readline()
         assert line, f"signer.mjs ended with status {self._node.poll()}"
         answer = json.loads(line)
+        assert answer["id"] == self._next, f"an answer to another request: {line}"
         assert "error" not in answer, answer["error"]
         return answer
 
@@ -54,6 +55,34 @@ class Oracles:
             headers=headers or {},
         )
         return list(answer["headers"].items())
+
+    def vendors(self):
+        """What the vendors' libraries can do, by provider; see vendors.mjs."""
+        return self._ask(op="vendors")["vendors"]
+
+    def signed(self, provider, secret, request, *, timestamp, message):
+        """A request (see `judge`) with the proof that the vendor's own library makes for it."""
+        asked = self._as_asked(provider, secret, request)
+        answer = self._ask(op="sign", timestamp=timestamp, message=message, **asked)
+        kept = [pair for pair in request.headers if pair[0].lower() not in answer["headers"]]
+        body = base64.b64decode(answer["body"]) if "body" in answer else request.body
+        return request.of(headers=[*kept, *answer["headers"].items()], body=body)
+
+    def judge(self, provider, secret, request):
+        """Whether the vendor's own library accepts a request, and why not."""
+        answer = self._ask(op="judge", **self._as_asked(provider, secret, request))
+        return answer["accepted"], answer["why"]
+
+    @staticmethod
+    def _as_asked(provider, secret, request):
+        return {
+            "provider": provider,
+            "secret": secret,
+            "body": base64.b64encode(request.body).decode(),
+            "headers": dict(request.headers),
+            "method": request.method,
+            "url": request.url,
+        }
 
     @staticmethod
     def _slack(secret, body, timestamp):

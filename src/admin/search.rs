@@ -1,0 +1,112 @@
+//! Looks for events: backwards from the newest, and from a time to a position.
+//!
+//! The journal has no index by id or type; a search reads it, a bounded part at a time, and says how far it came.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::page::Filter;
+use super::time;
+use crate::event::Stored;
+use crate::journal::{Journal, Reader};
+
+/// Events looked at for one page where many may be wanted.
+const LOOK: usize = 20_000;
+/// Events looked at where hardly any is wanted: the answer takes some tenths of a second.
+const LOOK_FAR: usize = 200_000;
+/// Most bytes of bodies on one page.
+const BYTES: usize = 8 << 20;
+/// Events read at once.
+const STEP: u64 = 500;
+/// Most positions that one step goes back; behind a crash they may hold no event.
+const LEAP: u64 = 65_536;
+/// Times of neighbouring events are not always in order: by less than this, milliseconds.
+const JITTER_MS: u64 = 2_000;
+
+/// What a search found.
+pub struct Found {
+    /// The newest first.
+    pub events: Vec<Stored>,
+    /// Everything from here on was looked at: where to go on before.
+    pub next: u64,
+    /// Nothing older is kept, or wanted.
+    pub is_complete: bool,
+}
+
+/// The newest `limit` wanted events before the position `before`. Blocks.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn newest(journal: &Journal, before: Option<u64>, filter: &Filter, limit: usize) -> io::Result<Found> {
+    let mut reader = journal.reader(0);
+    let (low, high) = bounds(journal, &mut reader, filter)?;
+    let mut upper = before.unwrap_or(u64::MAX).min(high + 1);
+    let most = if filter.id.is_some() { LOOK_FAR } else { LOOK };
+    let mut span = if filter.is_all() { (limit as u64).max(1) } else { STEP };
+    let (mut events, mut looked, mut bytes) = (Vec::new(), 0, 0);
+    while upper > low + 1 && events.len() < limit && looked < most && bytes < BYTES {
+        let lower = upper.saturating_sub(span).max(low + 1);
+        reader.seek(lower - 1);
+        let (window, seen) = window(&mut reader, upper, filter, limit - events.len())?;
+        looked += seen;
+        bytes += window.iter().map(|stored| stored.envelope.body.len()).sum::<usize>();
+        events.extend(window.into_iter().rev());
+        upper = lower;
+        span = (span * 2).min(LEAP);
+    }
+    // A full page may have left older ones in its last step.
+    let next = events.last().filter(|_| events.len() == limit).map_or(upper, |last| last.sequence);
+    Ok(Found { events, next, is_complete: next <= low + 1 })
+}
+
+/// The last `most` wanted events up to the position before `upper`, and how many were looked at.
+fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize) -> io::Result<(VecDeque<Stored>, usize)> {
+    let (mut kept, mut seen) = (VecDeque::new(), 0);
+    while reader.position() + 1 < upper {
+        let batch = reader.read(STEP as usize, BYTES)?;
+        let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
+        for stored in batch.into_iter().take_while(|stored| stored.sequence < upper) {
+            seen += 1;
+            if filter.wants(&stored) {
+                kept.push_back(stored);
+            }
+            if kept.len() > most {
+                kept.pop_front();
+            }
+        }
+        if last + 1 >= upper {
+            break;
+        }
+    }
+    Ok((kept, seen))
+}
+
+/// The positions between which the wanted times lie: behind the first, up to the second. Blocks.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn bounds(journal: &Journal, reader: &mut Reader, filter: &Filter) -> io::Result<(u64, u64)> {
+    let (oldest, tail) = (journal.before_oldest(), *journal.tail().borrow());
+    let mut at = |ms: u64| locate(reader, ms, oldest, tail);
+    let low = filter.since_ms.map_or(Ok(oldest), |ms| at(ms.saturating_sub(JITTER_MS)))?;
+    let high = filter.until_ms.map_or(Ok(tail), |ms| at(ms.saturating_add(JITTER_MS)))?;
+    Ok((low, high))
+}
+
+/// The last position between `low` and `high` whose event came before `ms`, by halves.
+fn locate(reader: &mut Reader, ms: u64, mut low: u64, mut high: u64) -> io::Result<u64> {
+    while low < high {
+        let middle = low + (high - low) / 2;
+        reader.seek(middle);
+        match reader.read(1, 1)?.first() {
+            Some(stored) if stored.sequence <= high && recorded_ms(stored) < ms => low = stored.sequence,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// When an event came, Unix time, milliseconds; 0 if that cannot be read.
+pub fn recorded_ms(stored: &Stored) -> u64 {
+    time::parse(&stored.envelope.recorded_time).unwrap_or(0)
+}

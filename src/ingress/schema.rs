@@ -1,0 +1,163 @@
+//! JSON Schemas that a source's bodies must meet.
+//!
+//! A schema is named as `FILE` or `FILE#/pointer`, a part of a larger document. It is compiled when the configuration is
+//! loaded, may refer to files of its own directory and below, and to nothing else. Patterns run in linear time; what
+//! a body costs is bounded by its size, its depth ([`crate::event::json::MAX_DEPTH`]) and the schema itself.
+//!
+//! What is told of a mismatch names the place in the body and the rule, never a value.
+
+use std::path::{Path, PathBuf};
+
+use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
+use serde_json::{Value, json};
+use url::Url;
+
+use crate::event::Envelope;
+use crate::event::route::Glob;
+
+/// Largest file of a schema, bytes.
+const LARGEST_FILE: u64 = 16 << 20;
+/// Most characters of what is told of a mismatch.
+const LONGEST_REASON: usize = 500;
+
+/// What becomes of an event that does not meet its schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(!try_from, rename_all = "snake_case")]
+pub enum OnInvalid {
+    /// It is accepted, and kept aside as a dead letter.
+    #[default]
+    DeadLetter,
+    /// It is refused.
+    Reject,
+}
+
+impl TryFrom<String> for OnInvalid {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "dead_letter" => Ok(Self::DeadLetter),
+            "reject" => Ok(Self::Reject),
+            _ => Err("is \"dead_letter\" or \"reject\""),
+        }
+    }
+}
+
+/// One compiled schema.
+#[derive(Debug)]
+pub struct Schema {
+    name: String,
+    validator: Validator,
+}
+
+/// The schemas of one source.
+#[derive(Debug, Default)]
+pub struct Schemas {
+    /// For every event.
+    pub all: Option<Schema>,
+    /// For events whose type fits.
+    pub by_type: Vec<(Glob, Schema)>,
+    /// What becomes of an event that does not meet them all.
+    pub on_invalid: OnInvalid,
+}
+
+impl Schemas {
+    /// Whether events may be set aside.
+    pub fn set_aside(&self) -> bool {
+        !self.is_empty() && self.on_invalid == OnInvalid::DeadLetter
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_none() && self.by_type.is_empty()
+    }
+
+    /// Whether `event` meets every schema that is meant for its type. Takes time in proportion to its body.
+    ///
+    /// # Errors
+    /// Why not, for a person.
+    pub fn check(&self, event: &Envelope) -> Result<(), String> {
+        let by_type = self.by_type.iter().filter(|(kind, _)| kind.matches(&event.kind)).map(|(_, schema)| schema);
+        let mut schemas = self.all.iter().chain(by_type).peekable();
+        if schemas.peek().is_none() {
+            return Ok(());
+        }
+        if !event.is_json {
+            return Err("the body is not JSON, or nested too deep".to_owned());
+        }
+        // Of a repeated key the last one counts, as everywhere.
+        let body: Value = serde_json::from_slice(&event.body)
+            .map_err(|error| format!("no schema can be held against the body: {error}"))?;
+        schemas.try_for_each(|schema| schema.check(&body))
+    }
+}
+
+impl Schema {
+    /// Reads and compiles the schema `reference`: `FILE` or `FILE#/pointer`.
+    ///
+    /// # Errors
+    /// For a person: it cannot be read, is no schema, or refers to what is not beside it.
+    pub fn load(reference: &str) -> Result<Self, String> {
+        let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
+        let unreadable = |error: std::io::Error| format!("cannot read {file}: {error}");
+        let path = Path::new(file).canonicalize().map_err(unreadable)?;
+        let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+        let document = read(&path).map_err(|error| format!("cannot read {file}: {error}"))?;
+        let mut url = Url::from_file_path(&path).map_err(|()| format!("{file} is not the path of a file"))?;
+        let options = jsonschema::options()
+            .with_retriever(Beside(folder))
+            .with_pattern_options(PatternOptions::regex())
+            .with_base_uri(url.as_str());
+        let built = if pointer.is_empty() {
+            options.build(&document)
+        } else {
+            url.set_fragment(Some(pointer));
+            options.with_base_uri("json-schema:///part").build(&json!({ "$ref": url.as_str() }))
+        };
+        let validator = built.map_err(|error| format!("{reference}: {}", one_line(&error.to_string())))?;
+        Ok(Self { name: reference.to_owned(), validator })
+    }
+
+    fn check(&self, body: &Value) -> Result<(), String> {
+        self.validator.validate(body).map_err(|error| {
+            let place = match error.instance_path().as_str() {
+                "" => "the body",
+                place => place,
+            };
+            let reason = format!("{}: {place}: {}", self.name, error.masked());
+            reason.chars().take(LONGEST_REASON).collect()
+        })
+    }
+}
+
+/// Reads the files of one directory and below.
+struct Beside(PathBuf);
+
+impl Retrieve for Beside {
+    fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+        let path = Url::parse(uri.as_str()).ok().filter(|url| url.scheme() == "file");
+        let path = path.and_then(|url| url.to_file_path().ok()).ok_or("only files are read")?;
+        let path = path.canonicalize()?;
+        if !path.starts_with(&self.0) {
+            return Err(format!("only files below {} are read", self.0.display()).into());
+        }
+        read(&path)
+    }
+}
+
+fn read(path: &Path) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
+    let length = path.metadata()?.len();
+    if length > LARGEST_FILE {
+        return Err(format!("{length} B are more than the {LARGEST_FILE} B of a schema").into());
+    }
+    let text = std::fs::read(path)?;
+    serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).map_err(Into::into)
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+"""The admin API against its own OpenAPI document, the search, and what a refusal tells."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import sources
+from harness.bridge import binary, environment
+
+TOKEN = "correct-horse-battery"
+CHECKS = [
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "negative_data_rejection",
+    "positive_data_acceptance",
+    "ignored_auth",
+]
+
+
+@pytest.mark.parametrize("seconds", [25, pytest.param(300, marks=pytest.mark.long)])
+def test_every_answer_is_as_the_document_says(bridges, senders, to_redis, seconds):
+    bridge = bridges(sources.CONFIG + to_redis, admin=f'token = "literal:{TOKEN}"')
+    bridge.token = TOKEN
+    bridge.start()
+    for _ in range(20):
+        one = senders.make("std")
+        assert bridge.post(one.path, one.headers, one.body).status == 200
+    # The stream does not end; its answer has a test of its own.
+    run = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")), "--no-color", "run", f"{bridge.admin_url}/openapi.json",
+            "--header", f"Authorization: Bearer {TOKEN}", "--checks", ",".join(CHECKS),
+            "--exclude-path", "/v1/events/stream", "--max-time", str(seconds), "--generation-deterministic",
+            "--no-shrink", "--request-timeout", "10", "--warnings", "off", "--generation-database", "none",
+        ],
+        cwd=Path(__file__).parent,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(bridge.directory), "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    assert "generated" in run.stdout, run.stdout
+
+
+def ids(reply):
+    return [event["id"] for event in reply["events"]]
+
+
+def test_events_are_found_by_id_type_source_and_time(bridges, senders):
+    bridge = bridges(sources.CONFIG).start()
+    sent = []
+    for at in range(3):
+        for _ in range(4):
+            one = senders.make("std")
+            assert bridge.post(one.path, one.headers, one.body).status == 200
+            sent.append(one.id)
+        if at < 2:
+            # Times of receipt that differ by more than the search's tolerance of their order.
+            time.sleep(2.1)
+    events = bridge.page()["events"]
+    middle = events[4]["recordedtime"]
+    assert ids(bridge.page(order="newest", limit=3)) == sent[:-4:-1]
+    assert ids(bridge.page(order="newest", limit=3, before=bridge.page(order="newest", limit=3)["next"])) == sent[-4:-7:-1]
+    assert ids(bridge.page(id=sent[5])) == ids(bridge.page(id=sent[5], order="newest")) == [sent[5]]
+    assert ids(bridge.page(since=middle)) == sent[4:]
+    assert ids(bridge.page(until=middle)) == ids(bridge.page(until=middle, order="newest"))[::-1] == sent[:4]
+    assert ids(bridge.page(since=middle, until=events[8]["recordedtime"])) == sent[4:8]
+    assert ids(bridge.page(source="std", type="standard*", since="1m")) in (sent, [])
+    assert ids(bridge.page(source="other", order="newest")) == []
+    for query in ["since=yesterday", "order=up", "before=1", "after=1&order=newest", "after=-1", "after=%2B1", "limit=0"]:
+        reply = bridge.admin("GET", f"/v1/events?{query}")
+        assert (reply.status, reply.problem) == (400, "invalid_request"), query
+
+
+def test_a_refusal_tells_what_was_seen_and_no_secret(bridges, senders):
+    bridge = bridges(sources.CONFIG).start()
+    one = senders.make("std")
+    for _ in range(3):
+        assert bridge.post(one.path, one.headers, one.body + b" ").status == 401
+    assert bridge.post(one.path, [("content-type", "application/json")], one.body).status == 401
+    reply = bridge.admin("GET", "/v1/refusals?source=std").json()
+    by_code = {entry["code"]: entry for entry in reply["refusals"]}
+    assert by_code["signature_mismatch"]["times"] == 3
+    assert any("no key gives it" in remark for remark in by_code["signature_mismatch"]["seen"])
+    assert any("absent" in remark for remark in by_code["signature_missing"]["seen"])
+    signature = dict((name.lower(), value) for name, value in one.headers)["webhook-signature"]
+    assert signature.split(",")[1] not in json.dumps(reply)
+
+
+@pytest.mark.parametrize("count", [30_000, pytest.param(1_000_000, marks=pytest.mark.long)])
+def test_a_page_is_quick_however_many_events_there_are(bridges, senders, count):
+    bridge = bridges(sources.CONFIG).start()
+    subprocess.run(
+        [binary(), "send", "std", "--config", str(bridge.config_path), "--count", str(count)],
+        cwd=bridge.directory, env=environment(bridge.directory),
+        capture_output=True, timeout=1200, check=True,
+    )
+    times = {}
+    for path in ["/", "/events", f"/events/{count // 2}", "/backends", "/sources", "/refused", "/events?since=1m&until=30s"]:
+        best = 9.0
+        for _ in range(5):
+            start = time.monotonic()
+            reply = bridge.admin("GET", path)
+            best = min(best, time.monotonic() - start)
+            assert reply.status == 200, (path, reply)
+        times[path] = round(best * 1000, 1)
+    print(f"{count} events, milliseconds: {times}")
+    # A build for debugging on a machine with other work is no measure of the release: this only finds what grows.
+    assert all(ms < 400 for ms in times.values()), times
