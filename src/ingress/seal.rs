@@ -32,9 +32,9 @@ pub fn seal(
     now_ms: u64,
 ) -> Sealed {
     let digest: [u8; 32] = Sha256::digest(&content).into();
-    let body_sha256 = ByteString::from(hex::encode(digest));
+    let body_sha256 = hex_text(&digest);
     let found = source.provider.extract(request, &content);
-    let recorded_time = ByteString::from(rfc3339(now_ms));
+    let recorded_time = rfc3339(now_ms);
     let kind = format!("{}.{}", source.provider.id, found.kind.as_deref().unwrap_or("unknown"));
     let traceparent = header(request, "traceparent").filter(|value| is_traceparent(value));
     let envelope = Envelope {
@@ -45,7 +45,7 @@ pub fn seal(
         time: found.time.map_or_else(|| recorded_time.clone(), ByteString::from),
         content_type: header(request, "content-type"),
         recorded_time,
-        delivery_id: delivery_id(now_ms).to_string().into(),
+        delivery_id: delivery_id(now_ms),
         provider: source.provider.id.as_str().into(),
         verification: ByteString::from_static(verification),
         body_sha256,
@@ -62,12 +62,12 @@ pub fn seal(
 }
 
 /// The kept request headers as the text of a JSON object; repeated ones joined as HTTP does; `None` if none is kept.
-pub fn kept_headers<'a>(source: &Source, headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> Option<ByteString> {
+pub fn kept_headers(source: &Source, headers: &[(&str, &[u8])]) -> Option<ByteString> {
     if source.headers.is_empty() {
         return None;
     }
     let mut kept = serde_json::Map::new();
-    for (name, value) in headers.filter(|(name, _)| source.keeps(name)) {
+    for &(name, value) in headers.iter().filter(|(name, _)| source.keeps(name)) {
         let value = String::from_utf8_lossy(&value[..value.len().min(LONGEST_VALUE)]);
         match kept.get_mut(name) {
             Some(serde_json::Value::String(before)) => {
@@ -104,19 +104,52 @@ fn is_traceparent(value: &str) -> bool {
 }
 
 /// A UUIDv7 of this moment.
-fn delivery_id(now_ms: u64) -> Uuid {
-    Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000))
+fn delivery_id(now_ms: u64) -> ByteString {
+    let id = Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000));
+    (&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
+}
+
+/// Lower-case hex, two digits a byte.
+fn hex_text(digest: &[u8; 32]) -> ByteString {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    ascii(&text)
 }
 
 /// RFC 3339 in UTC, always to the millisecond, so that times sort as text.
-fn rfc3339(ms: u64) -> String {
+///
+/// Digits are written by hand: the formatter of the standard library takes as long as the signature of a small body.
+fn rfc3339(ms: u64) -> ByteString {
     let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else {
         // A clock beyond the year 9999.
-        return "9999-12-31T23:59:59.999Z".to_owned();
+        return ByteString::from_static("9999-12-31T23:59:59.999Z");
     };
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, milli) = time.to_hms_milli();
-    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z", u8::from(month))
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let mut write = |end: usize, mut value: u32| {
+        let mut at = end;
+        while value > 0 {
+            at -= 1;
+            text[at] = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    };
+    write(4, year.unsigned_abs());
+    for (end, value) in [(7, u8::from(month)), (10, day), (13, hour), (16, minute), (19, second)] {
+        write(end, value.into());
+    }
+    write(23, milli.into());
+    ascii(&text)
+}
+
+/// Text that was written digit by digit.
+fn ascii(text: &[u8]) -> ByteString {
+    ByteString::from(std::str::from_utf8(text).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -142,11 +175,19 @@ mod tests {
     fn times_are_rfc_3339_in_utc() {
         assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert_eq!(rfc3339(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(rfc3339(1_078_056_001_007), "2004-02-29T12:00:01.007Z");
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
+        assert_eq!(hex_text(&digest), hex::encode(digest));
     }
 
     #[test]
     fn delivery_ids_rise_with_time() {
-        assert!(delivery_id(1_700_000_000_000).to_string() < delivery_id(1_700_000_000_001).to_string());
-        assert_eq!(delivery_id(1).get_version_num(), 7);
+        assert!(delivery_id(1_700_000_000_000) < delivery_id(1_700_000_000_001));
+        assert_eq!(Uuid::parse_str(&delivery_id(1)).unwrap().get_version_num(), 7);
     }
 }
