@@ -98,11 +98,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte or from now.
-    pub fn new(io: Io, permit: Option<Permit>, max_header: usize, deadline: Duration) -> Self {
-        let now = Instant::now();
-        let pulse = Rc::new(Pulse { since: Cell::new(Some(now)), ..Pulse::default() });
-        let timer = Box::pin(tokio::time::sleep_until(now + deadline));
+    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte, the first head from
+    /// `begun`.
+    pub fn new(io: Io, permit: Option<Permit>, begun: Instant, max_header: usize, deadline: Duration) -> Self {
+        let pulse = Rc::new(Pulse { since: Cell::new(Some(begun)), ..Pulse::default() });
+        let timer = Box::pin(tokio::time::sleep_until(begun + deadline));
         Self { io, pulse, max_header, deadline, blocked: None, yielded: false, ended: false, timer, _permit: permit }
     }
 
