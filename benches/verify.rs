@@ -55,6 +55,7 @@ fn of_example(kind: &str, name: &str) -> Case {
     let provider = catalogue::provider(name).expect("in the catalogue");
     let proven = |example: &&Example| !example.unsigned;
     let example = provider.contract.example.iter().find(proven).expect("an example").clone();
+    let provider = provider.with_own(&[], example.options).expect("its options");
     let draft = Draft {
         method: example.method,
         path: example.path,

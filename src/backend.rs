@@ -40,6 +40,11 @@ macro_rules! backends {
                 }
             }
 
+            /// The schemas of all types, with the type's name.
+            fn schemas(generator: &mut SchemaGenerator) -> Vec<(&'static str, Schema)> {
+                vec![$(#[cfg(feature = $kind)] ($kind, $module::Settings::json_schema(generator))),+]
+            }
+
             /// What the backend will do, on one line, without a secret.
             pub fn describe(&self) -> String {
                 match *self {
@@ -69,10 +74,13 @@ pub mod sqs;
 pub mod template;
 pub mod url;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize as _;
 use serde::de::Error as _;
+use serde_json::json;
 
 use crate::event::{BackendName, Stored};
 
@@ -80,6 +88,27 @@ backends! {
     Redis redis "redis",
     RabbitMq rabbitmq "rabbitmq",
     Sqs sqs "sqs",
+}
+
+impl JsonSchema for Settings {
+    fn schema_name() -> Cow<'static, str> {
+        "Backend".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let with_type = |(kind, mut schema): (&'static str, Schema)| {
+            let object = schema.ensure_object();
+            object.insert("title".to_owned(), kind.into());
+            let properties = object.entry("properties").or_insert_with(|| json!({}));
+            properties["type"] = json!({"const": kind});
+            if let Some(required) = object.entry("required").or_insert_with(|| json!([])).as_array_mut() {
+                required.push("type".into());
+            }
+            schema
+        };
+        let schemas: Vec<Schema> = Self::schemas(generator).into_iter().map(with_type).collect();
+        json_schema!({"oneOf": schemas})
+    }
 }
 
 /// Who publishes: a backend may keep this journal's cursor beside its data.
@@ -216,7 +245,7 @@ reasons! {
 }
 
 /// How the envelope is written into a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// One CloudEvents JSON object.

@@ -6,6 +6,7 @@ pub mod dead;
 pub mod events;
 mod healthcheck;
 pub mod http;
+mod manual;
 pub mod providers;
 pub mod remote;
 pub mod send;
@@ -24,10 +25,18 @@ use crate::telemetry::log;
 /// Exit status where the command line or the configuration is wrong.
 pub const WRONG: u8 = 2;
 
+/// What stands below the options, and in the manual page.
+const NOTES: &str = "\
+Exit status: 0 done; 2 the command line or the configuration is wrong; 1 anything else.
+
+Without a file the embedded default serves: `hookferry config default` shows it. HOOKFERRY__SECTION__KEY in the \
+environment sets the key of any section. To try it: `hookferry`, in a second terminal `hookferry tail`, in a third \
+`hookferry send demo`.";
+
 /// Webhook-to-queue bridge: verifies who sent a webhook, syncs it to disk, answers, and ferries it to
 /// Redis Streams, RabbitMQ or SQS.
 #[derive(Debug, Parser)]
-#[command(name = "hookferry", version, about, long_about = None, propagate_version = true)]
+#[command(name = "hookferry", version, about, long_about = None, propagate_version = true, after_help = NOTES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -80,17 +89,26 @@ enum Command {
     Dead(dead::Args),
     Healthcheck(healthcheck::Args),
     Providers(providers::Args),
-    /// Print the annotated default configuration
+    /// Print the annotated default configuration, or the schema of every configuration
     Config {
         #[command(subcommand)]
         what: What,
     },
+    /// Print the completions of a shell, e.g. `hookferry completions bash > /etc/bash_completion.d/hookferry`
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, e.g. `hookferry man | man -l -`
+    Man(manual::Args),
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Every option with its default
     Default,
+    /// The JSON Schema (draft 2020-12) that every configuration file meets, for editors and CI
+    Schema,
 }
 
 /// Runs what the command line asks for.
@@ -131,6 +149,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Healthcheck(args) => healthcheck::run(args, &files),
         Command::Providers(args) => providers::run(&args),
         Command::Config { what: What::Default } => print(check::default_config()),
+        Command::Config { what: What::Schema } => print(&format!("{:#}\n", config::schema())),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man(args) => manual::man(&args),
     }
 }
 

@@ -13,6 +13,7 @@ mod files;
 mod layers;
 mod mistake;
 mod parts;
+mod schema;
 mod secrets;
 mod section;
 mod source;
@@ -25,6 +26,7 @@ use config::{Map, Value};
 pub use files::Origin;
 pub use layers::{Vars, environment};
 pub use mistake::{Errors, Mistake};
+pub use schema::schema;
 pub use secrets::resolve;
 pub use source::Source;
 

@@ -12,6 +12,7 @@ pub mod json;
 pub mod names;
 pub mod options;
 pub mod route;
+pub mod schema;
 pub mod secret;
 pub mod units;
 

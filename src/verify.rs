@@ -66,7 +66,7 @@ use rule::{Family, KeySet};
 pub const MAX_SIGNATURES: usize = 16;
 
 /// `[verify]`: how a provider proves that a request is its own.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Spec {
     /// Keyed hash over parts of the request.

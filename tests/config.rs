@@ -1,5 +1,8 @@
 //! What a person sees of the configuration: layers, mistakes, secrets.
 
+#[path = "support/annotated.rs"]
+mod annotated;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -379,30 +382,4 @@ fn every_example_of_the_repository_loads() {
         loaded += 1;
     }
     assert!(loaded >= 8);
-}
-
-#[test]
-fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
-    let is_option = |line: &str| {
-        let key = line.split(" = ").next().unwrap_or_default();
-        line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
-    };
-    // In place of secrets, which the example has; what needs a file, or a signature in the body.
-    let without = ["public_keys", "schema", "on_invalid", "each"];
-    let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
-    let option = |line: &&str| is_option(line) && !instead(line);
-    let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);
-    let text: Vec<&str> = config::DEFAULT.lines().map(uncomment).collect();
-    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = |name: &str| dir.path().join(name).display().to_string();
-    std::fs::write(path("cert.pem"), pair.cert.pem()).unwrap();
-    std::fs::write(path("clients.pem"), pair.cert.pem()).unwrap();
-    std::fs::write(path("key.pem"), pair.signing_key.serialize_pem()).unwrap();
-    let text = ["cert.pem", "clients.pem", "key.pem"]
-        .into_iter()
-        .fold(text.join("\n"), |text, name| text.replace(&format!("\"{name}"), &format!("\"{}", path(name))));
-    let setup = setup(&text).var("GITHUB_SECRET", "a").var("SHOP_SECRET", "b").var("HOOKFERRY_ADMIN_TOKEN", "c");
-    let config = setup.var("OTLP_AUTHORIZATION", "d").load().unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!((config.sources.len(), config.backends.len()), (2, 3));
 }

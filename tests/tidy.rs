@@ -55,7 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Words of the code, and the modules (or files) that may hold them.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("actix_", &["ingress", "admin", "app", "listener"]),
+    ("actix_", &["ingress", "admin", "app", "listener", "telemetry/log"]),
     ("lapin::", &["backend/rabbitmq"]),
     ("use redis::", &["backend/redis"]),
     ("aws_sdk_sqs::", &["backend/sqs"]),

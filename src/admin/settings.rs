@@ -6,8 +6,9 @@ use crate::event::SecretRef;
 use crate::listener;
 
 /// `[admin]`: the second listener.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
 pub struct Settings {
     /// Address and port; other than loopback needs [`Settings::token`].
     pub listen: SocketAddr,

@@ -12,7 +12,8 @@ use serde::de::Error as _;
 use crate::event::{Envelope, Stored};
 
 /// Text with placeholders, each replaced by what the event holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(try_from = "String", into = "String")]
 pub struct Template {
     text: String,
     parts: Vec<Part>,

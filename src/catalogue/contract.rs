@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ContractError;
 use super::value::Value;
-use crate::event::{Options, units};
+use crate::event::{Options, schema, units};
 use crate::verify::Spec;
 
 /// Everything that a receiver must know of a sender.
@@ -66,22 +66,26 @@ pub struct Contract {
 }
 
 /// `[event]`: where an event's attributes stand; of a list the first that is there counts.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventSpec {
     /// The id, equal on redelivery.
     #[serde(deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Value>")]
     pub id: Vec<Value>,
     /// Whether the signature covers the id; left out, it follows from `[verify]`.
     pub id_signed: Option<bool>,
     /// The type, without the provider's name.
     #[serde(rename = "type", deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Value>")]
     pub kind: Vec<Value>,
     /// The time of the event: Unix seconds or milliseconds, or RFC 3339.
     #[serde(deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Value>")]
     pub time: Vec<Value>,
     /// The resource that the event is about.
     #[serde(deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Value>")]
     pub subject: Vec<Value>,
 }
 

@@ -8,7 +8,8 @@ use crate::event::json::Pointers;
 /// field, `"text:push"` for what is always the same, `"push if body:/ref"` for what is so where a place holds
 /// something, `"jwt:/claim"` where the body is a JSON Web Token and `"body:/pointer:jwt:/claim"` where one stands in it, or
 /// several as in `"{body:/object}.{body:/action}"`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, schemars::JsonSchema)]
+#[schemars(try_from = "String", rename = "Place")]
 pub enum Value {
     /// A claim of the JSON Web Token that is the body, by JSON Pointer.
     Jwt(String),

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 
 /// One option.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Setting {
     /// `audience = "https://…"`
@@ -25,7 +25,7 @@ impl fmt::Debug for Setting {
 }
 
 /// All options of a source.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Options(BTreeMap<String, Setting>);
 

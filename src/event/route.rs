@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::{BackendName, SourceName, units};
+use super::{BackendName, SourceName, schema, units};
 
 /// A pattern: `*` stands for any text, also none; every other character for itself.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
@@ -58,7 +58,7 @@ impl fmt::Debug for Glob {
 }
 
 /// `[[routes]]`: the events that match go to these backends.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// What an event must be; nothing given: every event.
@@ -66,11 +66,12 @@ pub struct Route {
     pub matching: Match,
     /// The backends, by name.
     #[serde(deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<BackendName>")]
     pub to: Vec<BackendName>,
 }
 
 /// What an event must be; every part that is given must fit.
-#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Match {
     /// Name of the source.

@@ -15,8 +15,9 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 const ADDRESSES: usize = 1 << 17;
 
 /// So many requests in a second, a minute or an hour, e.g. `500/s`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = r"^\s*\d+\s*/\s*[smh]\s*$"))]
 pub struct Rate {
     most: NonZeroU32,
     per: Duration,

@@ -21,8 +21,9 @@ const LARGEST_FILE: u64 = 16 << 20;
 const LONGEST_REASON: usize = 500;
 
 /// What becomes of an event that does not meet its schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(!try_from, rename_all = "snake_case")]
 pub enum OnInvalid {
     /// It is accepted, and kept aside as a dead letter.
     #[default]

@@ -10,12 +10,12 @@ use super::limit::Rate;
 use super::schema::OnInvalid;
 use crate::catalogue::EventSpec;
 use crate::event::route::Glob;
-use crate::event::{BackendName, Options, SecretRef, units};
+use crate::event::{BackendName, Options, SecretRef, schema, units};
 use crate::listener;
 use crate::verify;
 
 /// `[server]`: the public ingress.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Address and port.
@@ -24,12 +24,15 @@ pub struct Server {
     pub workers: usize,
     /// Largest body, in bytes, as sent and after decoding; a source may name its own.
     #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
     pub max_body: u64,
     /// Longest time to receive headers and body.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub body_timeout: Duration,
     /// Longest wait for the journal, and with `ack = "published"` for the backends as well.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub ack_timeout: Duration,
     /// Most connections open at once, over all workers.
     pub max_connections: usize,
@@ -37,14 +40,17 @@ pub struct Server {
     pub max_connections_per_ip: usize,
     /// Largest head of a request, in bytes; over it 431.
     #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
     pub max_header: u64,
     /// Whether connections from `trusted_proxies` begin with a PROXY header, version 1 or 2.
     pub proxy_protocol: bool,
     /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
     #[serde(deserialize_with = "units::networks")]
+    #[schemars(with = "schema::List<schema::Network>")]
     pub trusted_proxies: Vec<IpNet>,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub shutdown_grace: Duration,
     /// `[server.tls]`. `None`: plain HTTP.
     pub tls: Option<listener::settings::Tls>,
@@ -70,8 +76,9 @@ impl Default for Server {
 }
 
 /// When a source answers 2xx.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(!try_from, rename_all = "lowercase")]
 pub enum Ack {
     /// Once the event is on disk.
     #[default]
@@ -95,16 +102,18 @@ impl TryFrom<String> for Ack {
 /// `[sources.<name>]`: one sender, as the file has it; secrets are references still.
 ///
 /// `None` means: as the provider, or `[server]` and `[dedup]`, say.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// An entry of the catalogue, `custom` (with [`Source::verify`]) or `none` (with [`Source::insecure`]).
     pub provider: String,
     /// Newest first; any match verifies.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<SecretRef>")]
     pub secrets: Vec<SecretRef>,
     /// Keys of a provider that signs with a private key: PEM, hex, base64 or JWKS; any match verifies.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<SecretRef>")]
     pub public_keys: Vec<SecretRef>,
     /// What else the provider needs, by the catalogue's names; `env:`, `file:` and `literal:` as in secrets.
     #[serde(default)]
@@ -113,9 +122,11 @@ pub struct Source {
     pub path: Option<String>,
     /// Where its events go, whatever the routes say. `None`: by the routes.
     #[serde(default, deserialize_with = "units::optional_list")]
+    #[schemars(with = "Option<schema::List<BackendName>>")]
     pub backends: Option<Vec<BackendName>>,
     /// Who may send: networks, names of providers' published ranges, `file:PATH`; empty: anybody.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<String>")]
     pub allow_ips: Vec<String>,
     /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
     pub rate_limit: Option<Rate>,
@@ -123,12 +134,15 @@ pub struct Source {
     pub rate_limit_per_ip: Option<Rate>,
     /// Largest body, in bytes.
     #[serde(default, deserialize_with = "units::optional_size")]
+    #[schemars(with = "Option<schema::Size>")]
     pub max_body: Option<u64>,
     /// Largest distance between the signed time and ours.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub tolerance: Option<Duration>,
     /// How long a redelivery is recognised; zero: no dedup.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub dedup_window: Option<Duration>,
     /// Status of an accepted event, 200 to 299.
     pub success_status: Option<u16>,
@@ -150,6 +164,7 @@ pub struct Source {
     pub public_url: Option<String>,
     /// Request headers kept in the envelope, lower case; `*` stands for any text.
     #[serde(default, deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<Glob>")]
     pub headers: Vec<Glob>,
     /// Says that `provider = "none"` is meant.
     #[serde(default)]

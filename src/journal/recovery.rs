@@ -75,6 +75,7 @@ pub fn open(options: Options, disk: Box<dyn Disk>, ours: impl FnOnce()) -> Resul
     shared.tail.send_replace(next - 1);
     shared.ring = RwLock::new(ring::Ring::new(RING_BYTES, next - 1));
     shared.metrics.journal_open.set(1);
+    shared.metrics.journal_max_bytes.set(i64::try_from(shared.settings.max_bytes).unwrap_or(i64::MAX));
     shared.metrics.journal_bytes.set(shared.bytes() as i64);
     shared.metrics.dedup_keys.set(index.len() as i64);
     Ok((shared, Writer::new(active, index, next)))

@@ -3,25 +3,29 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::event::units;
+use crate::event::{schema, units};
 
 /// Smallest number of segments that the quota is cut into: with fewer, retention frees all or nothing.
 pub const LEAST_SEGMENTS: u64 = 4;
 
 /// `[journal]`: how accepted events are kept on disk.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Journal")]
 pub struct Settings {
     /// Directory of the segments; created if missing, locked while in use. Relative to the working directory.
     pub dir: PathBuf,
     /// Quota of the directory, in bytes; when undelivered events fill it, new ones are refused.
     #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
     pub max_bytes: u64,
     /// How long delivered events stay readable, or until the quota needs the room.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub retention: Duration,
     /// Size at which a segment is sealed, in bytes; see [`Settings::segment_in_force`].
     #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
     pub segment_bytes: u64,
 }
 
@@ -44,11 +48,12 @@ impl Settings {
 }
 
 /// `[dedup]`: how long a redelivery is recognised.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dedup {
     /// Redeliveries of one event id within it are acknowledged, not published again. Zero: no dedup.
     #[serde(deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub window: Duration,
     /// Most ids remembered at once, 25 to 40 bytes of memory each; past it the oldest are forgotten early.
     pub max_keys: u64,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// `[server.tls]`, `[admin.tls]`: certificate and key, PEM. Changed files are taken up while the process runs.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// The certificate, then those of the authorities between it and the root.

@@ -70,6 +70,7 @@ metrics! {
     publish_seconds: Family<Labels, Histogram> = Family::new_with_constructor(histogram as fn() -> Histogram),
         "hookferry_publish_seconds", "Time of one publish call, a batch";
     journal_bytes: Gauge = Gauge::default(), "hookferry_journal_bytes", "Bytes of the journal's segments on disk";
+    journal_max_bytes: Gauge = Gauge::default(), "hookferry_journal_max_bytes", "Quota of the journal, bytes";
     journal_fsync_seconds: Histogram = histogram(), "hookferry_journal_fsync_seconds", "Time of one sync of the journal";
     journal_open: Gauge = Gauge::default(), "hookferry_journal_open", "1 while the journal takes events";
     journal_fsync_failures: Counter = Counter::default(), "hookferry_journal_fsync_failures", "Syncs of the journal that failed";
@@ -111,6 +112,9 @@ pub fn backend(name: &str) -> Labels {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -128,5 +132,31 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in\n{text}");
         }
+    }
+
+    /// The words of `text` that begin with `prefix`.
+    fn words<'t>(text: &'t str, prefix: &str) -> BTreeSet<&'t str> {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        text.split(|c| !word(c)).filter(|found| found.starts_with(prefix)).collect()
+    }
+
+    #[test]
+    fn dashboards_and_alerts_name_metrics_that_exist_and_every_alert_has_a_runbook() {
+        let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+        let (alerts, dashboard) = (read("deploy/prometheus/alerts.yml"), read("deploy/grafana/hookferry.json"));
+        let known = |name: &str| {
+            let suffixes = ["", "_total", "_bucket", "_sum", "_count"];
+            Metrics::NAMES
+                .iter()
+                .any(|metric| name.strip_prefix(metric).is_some_and(|suffix| suffixes.contains(&suffix)))
+        };
+        let used: BTreeSet<_> = words(&alerts, "hookferry_").union(&words(&dashboard, "hookferry_")).copied().collect();
+        assert!(used.len() > 15);
+        assert_eq!(used.into_iter().filter(|name| !known(name)).collect::<Vec<_>>(), [""; 0], "no such metric");
+        serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
+        let runbooks = read("docs/runbooks.md");
+        let alerts = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+        let without = alerts.filter(|alert| !runbooks.lines().any(|line| line.strip_prefix("## ") == Some(*alert)));
+        assert_eq!(without.collect::<Vec<_>>(), [""; 0], "no runbook");
     }
 }

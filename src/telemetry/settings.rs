@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// `[telemetry]`: what goes to a collector of traces.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Base URL of an OpenTelemetry collector that takes OTLP over HTTP. `None`: no traces are made.
@@ -41,7 +41,7 @@ impl Settings {
 }
 
 /// A header's value that nobody may print.
-#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct Hidden(String);
 
@@ -59,7 +59,7 @@ impl fmt::Debug for Hidden {
 }
 
 /// A share, written `"100%"`, `"0.5%"`.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
 pub struct Percent(f64);
 

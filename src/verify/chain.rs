@@ -18,7 +18,7 @@ use crate::event::Options;
 const MAX_CHAIN: usize = 8;
 
 /// `x5c`: the token itself shows the certificate of its key.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSpec {
     /// The roots that are trusted, in PEM; a source's option `trusted_roots` stands in their place.

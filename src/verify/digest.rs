@@ -14,10 +14,10 @@ use super::sign::{Draft, SignError};
 use super::signed::{Encoding, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{Refusal, RuleError};
-use crate::event::{Request, Secret, units};
+use crate::event::{Request, Secret, schema, units};
 
 /// `kind = "digest"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DigestSpec {
     /// The hash function.
@@ -34,6 +34,7 @@ pub struct DigestSpec {
     pub message: String,
     /// As in [`super::HmacSpec`].
     #[serde(default = "five_minutes", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub tolerance: Duration,
 }
 

@@ -13,7 +13,7 @@ use crate::event::json::{Pointers, replacement};
 use crate::event::{Request, form};
 
 /// `{ header | body | query | form | whole, also?, split?, prefix?, item? }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FieldSpec {
     /// Name of the header, in any case. `{n}` in it stands for the numbers from 1.

@@ -15,10 +15,10 @@ use super::signed::{Encoding, Proof, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{KeyError, MAX_SIGNATURES, Refusal, RuleError};
 use crate::event::json::Pointers;
-use crate::event::{Options, Request, Secret, form, units};
+use crate::event::{Options, Request, Secret, form, schema, units};
 
 /// `kind = "hmac"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HmacSpec {
     /// The hash function.
@@ -39,6 +39,7 @@ pub struct HmacSpec {
     /// Largest distance of the timestamp from now, either way; 5 minutes where the provider names none
     /// (what the Standard Webhooks reference libraries use).
     #[serde(default = "five_minutes", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub tolerance: Duration,
     /// Where the SHA-256 of a body that is no form stands, in hex: for senders that sign only that.
     #[serde(default)]
@@ -56,7 +57,7 @@ pub struct HmacSpec {
 }
 
 /// The hash function under the MAC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Hash {
     /// MD5; no attack on its HMAC is known, although by itself it is broken.

@@ -24,12 +24,12 @@ use super::public;
 use super::sign::{Draft, SignError};
 use super::signed::Encoding;
 use super::{KeyError, Refusal, RuleError};
-use crate::event::{Options, Request, Secret, units};
+use crate::event::{Options, Request, Secret, schema, units};
 
 pub use algorithm::JwtAlgorithm;
 
 /// `kind = "jwt"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JwtSpec {
     /// Where the token stands.
@@ -49,6 +49,7 @@ pub struct JwtSpec {
     pub url_hash: Option<HashSpec>,
     /// Oldest `iat` that is believed; without it only `exp` and `nbf` bound a token, where it has them.
     #[serde(default, deserialize_with = "units::optional_duration")]
+    #[schemars(with = "Option<schema::Duration>")]
     pub max_age: Option<Duration>,
     /// The claim with the SHA-256 of Atlassian's canonical request (`qsh`), in hex.
     #[serde(default)]
@@ -62,7 +63,7 @@ pub struct JwtSpec {
 }
 
 /// One value, or several of which one must be there.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Values {
     /// The only value.
@@ -72,7 +73,7 @@ pub enum Values {
 }
 
 /// A claim that holds a SHA-256 digest.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashSpec {
     /// Name of the claim.

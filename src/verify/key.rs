@@ -18,7 +18,8 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// `secret`: `"utf8"`, `"ascii"`, `"base64"`, `"hex"`, `"sha1"`, `"base64-after:PREFIX"` or `"suffix:TEXT"`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, schemars::JsonSchema)]
+#[schemars(try_from = "String", extend("pattern" = "^(utf8|ascii|base64|hex|sha1|(base64-after|suffix):[\\s\\S]+)$"))]
 pub enum SecretForm {
     /// The text itself is the key.
     #[default]

@@ -18,7 +18,7 @@ use crate::event::route::Glob;
 use crate::event::{Options, Request, Setting};
 
 /// `keys`: the address of the public keys, where the source pins none.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OriginSpec {
     /// Their URL: a key set, a certificate or a key in PEM; `{option:NAME}` stands for what the source sets. The option

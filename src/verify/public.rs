@@ -10,10 +10,10 @@ use super::origin::{ByUrl, Origin, OriginSpec, Wanted};
 use super::signed::{Encoding, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{KeyError, Refusal, RuleError};
-use crate::event::{Request, Secret, units};
+use crate::event::{Request, Secret, schema, units};
 
 /// `kind = "signature"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignatureSpec {
     /// The algorithm; never what a request names.
@@ -29,6 +29,7 @@ pub struct SignatureSpec {
     pub message: String,
     /// As in [`super::HmacSpec`].
     #[serde(default = "five_minutes", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub tolerance: Duration,
     /// Where the public keys come from, where the source pins none.
     #[serde(default)]
@@ -36,7 +37,7 @@ pub struct SignatureSpec {
 }
 
 /// A signature algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Algorithm {
     /// Ed25519 (RFC 8032).

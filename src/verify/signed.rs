@@ -15,7 +15,7 @@ use super::{Refusal, RuleError};
 use crate::event::Request;
 
 /// How a signature is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// Two digits a byte, in either case.

@@ -20,7 +20,7 @@ use crate::event::route::Glob;
 use crate::event::{Options, Request, units};
 
 /// `kind = "sns"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SnsSpec {
     /// Where certificates come from; which one, a message says by `SigningCertURL`.

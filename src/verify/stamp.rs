@@ -11,7 +11,7 @@ use super::{Refusal, RuleError};
 use crate::event::Request;
 
 /// `timestamp = { header | body | query | form, split?, prefix?, item?, unit?, enforce? }`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StampSpec {
     /// As in [`FieldSpec`].
@@ -36,7 +36,7 @@ pub struct StampSpec {
 }
 
 /// How a timestamp is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, schemars::JsonSchema)]
 pub enum Unit {
     /// Seconds since 1970.
     #[default]

@@ -10,7 +10,7 @@ use super::{Refusal, RuleError};
 use crate::event::{Request, Secret};
 
 /// `kind = "token"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenSpec {
     /// Where the token stands.

@@ -13,7 +13,7 @@ use super::{MAX_SIGNATURES, Refusal, RuleError};
 use crate::event::Request;
 
 /// `kind = "truelayer"`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrueLayerSpec {
     /// Where keys come from; from which set, the signature says by `jku`.

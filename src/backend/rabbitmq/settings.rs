@@ -7,17 +7,20 @@ use serde::{Deserialize, Deserializer, de};
 use crate::backend::Format;
 use crate::backend::template::Template;
 use crate::backend::url::BrokerUrl;
-use crate::event::units;
+use crate::event::{schema, units};
 
 /// Where and how events go into RabbitMQ.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "RabbitMq")]
 pub struct Settings {
     /// `amqp://[user:password@]host[:port][/vhost]`, or `amqps://` for TLS.
     #[serde(deserialize_with = "url")]
+    #[schemars(with = "String")]
     pub url: BrokerUrl,
     /// Exchange that events are published to.
     #[serde(default = "exchange", deserialize_with = "name")]
+    #[schemars(with = "String")]
     pub exchange: String,
     /// Routing key; a template.
     #[serde(default = "routing_key")]
@@ -28,12 +31,14 @@ pub struct Settings {
     pub declare: bool,
     /// The queue; unset: `webhooks` where it is declared, none to check where it is not.
     #[serde(default, deserialize_with = "optional_name")]
+    #[schemars(with = "Option<String>")]
     pub queue: Option<String>,
     /// How the envelope is written.
     #[serde(default)]
     pub format: Format,
     /// Longest wait for a connection, and for the confirms of a batch.
     #[serde(default = "timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub timeout: Duration,
 }
 

@@ -8,14 +8,16 @@ use serde::{Deserialize, Deserializer, de};
 use crate::backend::Format;
 use crate::backend::template::Template;
 use crate::backend::url::BrokerUrl;
-use crate::event::units;
+use crate::event::{schema, units};
 
 /// Where and how events go into Redis Streams.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Redis")]
 pub struct Settings {
     /// `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     #[serde(deserialize_with = "url")]
+    #[schemars(with = "String")]
     pub url: BrokerUrl,
     /// Key of the stream; a template.
     #[serde(default = "stream")]
@@ -28,6 +30,7 @@ pub struct Settings {
     pub format: Format,
     /// Longest wait for a connection, and for the answer to a batch.
     #[serde(default = "timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub timeout: Duration,
 }
 

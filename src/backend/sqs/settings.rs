@@ -6,17 +6,20 @@ use serde::{Deserialize, Deserializer, de};
 use url::Url;
 
 use crate::backend::Format;
-use crate::event::units;
+use crate::event::{schema, units};
 
 /// Where and how events go into SQS.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Sqs")]
 pub struct Settings {
     /// URL of the queue; one that ends in `.fifo` is a FIFO queue.
     #[serde(deserialize_with = "queue_url")]
+    #[schemars(with = "String")]
     pub queue_url: String,
     /// Address of the service; unset: that of `queue_url` if it is not Amazon's own, else the AWS chain's.
     #[serde(default, deserialize_with = "endpoint")]
+    #[schemars(with = "Option<String>")]
     pub endpoint: Option<String>,
     /// Region; unset: that of `queue_url`, else the AWS chain's.
     #[serde(default)]
@@ -26,6 +29,7 @@ pub struct Settings {
     pub format: Format,
     /// Longest time of one call.
     #[serde(default = "timeout", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub timeout: Duration,
 }
 

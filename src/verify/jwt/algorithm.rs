@@ -6,7 +6,7 @@ use super::super::hmac::Hash;
 use super::super::material::Scheme;
 
 /// `alg` of RFC 7518 and RFC 8037.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 pub enum JwtAlgorithm {
     /// HMAC with SHA-256.
     HS256,

@@ -49,13 +49,15 @@ class Provider:
     def signs_privately(self):
         """Whether only the sender has the key."""
         algorithms = self.verify.get("algorithms", [])
-        return self.verify["kind"] == "signature" or any(not name.startswith("HS") for name in algorithms)
+        families = ("signature", "sns", "truelayer")
+        return self.verify["kind"] in families or any(not name.startswith("HS") for name in algorithms)
 
     @property
     def covers_body(self):
         """Whether any change of the body breaks the signature."""
         message = self.verify.get("message", "")
-        return "{body}" in message or "{form_sorted}" in message or "claim" in self.verify.get("body_hash", {})
+        parts = ("{body}", "{form_sorted}", "{url_form_sorted}", "{body_with_secret:")
+        return any(part in message for part in parts) or "claim" in self.verify.get("body_hash", {})
 
     @property
     def is_timed(self):
@@ -76,7 +78,9 @@ class Provider:
         """Its `[sources.*]` table."""
         lines = [f'[sources.{self.name}]\nprovider = "{self.name}"\npublic_url = "{self.public_url}"']
         if self.signs_privately:
-            lines.append(f"public_keys = [{json.dumps('literal:' + (key or self.example['secret']))}]")
+            # Some need none: the request itself shows the chain of its key.
+            if key := key or self.example.get("secret"):
+                lines.append(f"public_keys = [{json.dumps('literal:' + key)}]")
         else:
             secrets = secrets or (self.secret(),)
             lines.append(f"secrets = {json.dumps(['literal:' + secret for secret in secrets])}")
