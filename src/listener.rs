@@ -30,6 +30,7 @@ use actix_web::dev::{AppConfig, Server};
 use actix_web::rt::net::TcpStream;
 use ipnet::IpNet;
 use tokio::net::TcpSocket;
+use tokio::time::Instant;
 
 use admit::Admission;
 use connection::{Connection, Io, Pulse};
@@ -166,6 +167,7 @@ impl Entry {
     }
 
     async fn prepare(&self, mut stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
+        let begun = Instant::now();
         // An answer is one small segment: waiting for more would only delay it.
         stream.set_nodelay(true)?;
         let mut peer = stream.peer_addr()?;
@@ -175,9 +177,13 @@ impl Entry {
         let permit = if self.is_proxy(peer.ip()) { None } else { self.admission.admit(peer.ip())? };
         let io = match &self.options.tls {
             Some(tls) => Io::Tls(Box::new(tls.acceptor().accept(stream).await?)),
-            None => Io::Tcp(stream),
+            None => {
+                // Buffers are for who says something: thousands of silent connections would hold them for nothing.
+                stream.readable().await?;
+                Io::Tcp(stream)
+            }
         };
-        let connection = Connection::new(io, permit, self.options.max_header, self.options.deadline);
+        let connection = Connection::new(io, permit, begun, self.options.max_header, self.options.deadline);
         Ok((connection, Some(peer)))
     }
 

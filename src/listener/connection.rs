@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::LINGER;
 use super::admit::Permit;
 
 /// Most bytes behind a head that is too large that are read and thrown away: a client that still writes when the
@@ -43,8 +44,8 @@ pub struct Pulse {
     since: Cell<Option<Instant>>,
     /// Bytes received in that wait.
     bytes: Cell<usize>,
-    /// The last answer is given: what still comes is thrown away.
-    closing: Cell<bool>,
+    /// The last answer is given: what still comes until then is thrown away, so that the client sees the answer.
+    closing: Cell<Option<Instant>>,
 }
 
 /// A request between its head and its answer.
@@ -60,7 +61,7 @@ impl Pulse {
     }
 
     fn received(&self, bytes: usize) {
-        if !self.busy.get() && !self.closing.get() && bytes > 0 {
+        if !self.busy.get() && self.closing.get().is_none() && bytes > 0 {
             self.since.set(self.since.get().or_else(|| Some(Instant::now())));
             self.bytes.set(self.bytes.get() + bytes);
         }
@@ -70,7 +71,7 @@ impl Pulse {
 impl Busy {
     /// The answer is made; `last`: the connection ends with it.
     pub fn answered(self, last: bool) {
-        self.0.closing.set(last);
+        self.0.closing.set(last.then(|| Instant::now() + LINGER));
     }
 }
 
@@ -97,11 +98,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte or from now.
-    pub fn new(io: Io, permit: Option<Permit>, max_header: usize, deadline: Duration) -> Self {
-        let now = Instant::now();
-        let pulse = Rc::new(Pulse { since: Cell::new(Some(now)), ..Pulse::default() });
-        let timer = Box::pin(tokio::time::sleep_until(now + deadline));
+    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte, the first head from
+    /// `begun`.
+    pub fn new(io: Io, permit: Option<Permit>, begun: Instant, max_header: usize, deadline: Duration) -> Self {
+        let pulse = Rc::new(Pulse { since: Cell::new(Some(begun)), ..Pulse::default() });
+        let timer = Box::pin(tokio::time::sleep_until(begun + deadline));
         Self { io, pulse, max_header, deadline, blocked: None, yielded: false, ended: false, timer, _permit: permit }
     }
 
@@ -112,9 +113,9 @@ impl Connection {
 
     /// Whether a deadline has passed; if not, the task is woken when it does.
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let begun = [self.pulse.since.get(), self.blocked];
-        let Some(begun) = begun.into_iter().flatten().min() else { return false };
-        let deadline = begun + self.deadline;
+        let begun = [self.pulse.since.get(), self.blocked].map(|begun| begun.map(|begun| begun + self.deadline));
+        let ends = begun.into_iter().chain([self.pulse.closing.get()]);
+        let Some(deadline) = ends.flatten().min() else { return false };
         loop {
             let reached = self.timer.as_mut().poll(cx).is_ready();
             if reached && Instant::now() >= deadline {
@@ -160,6 +161,10 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(end) = this.pulse.closing.get() {
+            // A client that goes on sending would otherwise hold the connection for as long as it does.
+            this.ended |= Instant::now() >= end;
+        }
         if this.ended {
             return Poll::Ready(Ok(()));
         }
@@ -182,6 +187,10 @@ impl AsyncRead for Connection {
                 Poll::Ready(result)
             }
             Poll::Pending if this.overdue(cx) => {
+                if this.pulse.closing.get().is_some() && this.blocked.is_none() {
+                    this.ended = true;
+                    return Poll::Ready(Ok(()));
+                }
                 if this.blocked.is_none() && this.pulse.bytes.get() > 0 {
                     this.end(cx, TIMEOUT);
                     return Poll::Ready(Ok(()));

@@ -125,7 +125,7 @@ def test_idle_connections_cost_little_and_are_closed(bridges, senders, count):
 
 
 def test_without_file_descriptors_nothing_spins_and_taking_connections_resumes(bridges, senders):
-    bridge = bridges(sources.only("acme"), server='body_timeout = "60s"', journal='segment_bytes = "1MiB"').start(
+    bridge = bridges(sources.only("acme"), server='body_timeout = "60s"\nmax_body = "64KiB"', journal='segment_bytes = "1MiB"').start(
         preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (120, 120)))
     )
     client = Client(bridge.port)
