@@ -6,6 +6,7 @@ use std::fmt;
 /// `[telemetry]`: what goes to a collector of traces.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Telemetry")]
 pub struct Settings {
     /// Base URL of an OpenTelemetry collector that takes OTLP over HTTP. `None`: no traces are made.
     pub otlp_endpoint: Option<String>,
@@ -61,6 +62,7 @@ impl fmt::Debug for Hidden {
 /// A share, written `"100%"`, `"0.5%"`.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String")]
+#[schemars(extend("pattern" = r"^\d+(\.\d*)?\s*%$"))]
 pub struct Percent(f64);
 
 /// No share is not a number.

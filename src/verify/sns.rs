@@ -17,7 +17,7 @@ use super::stamp::{Stamp, StampSpec};
 use super::{Refusal, RuleError};
 use crate::event::json::Pointers;
 use crate::event::route::Glob;
-use crate::event::{Options, Request, units};
+use crate::event::{Options, Request, schema, units};
 
 /// `kind = "sns"`.
 #[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
@@ -27,6 +27,7 @@ pub struct SnsSpec {
     pub keys: OriginSpec,
     /// As in [`super::HmacSpec`]; measured from the publication of the message.
     #[serde(default = "five_minutes", deserialize_with = "units::duration")]
+    #[schemars(with = "schema::Duration")]
     pub tolerance: Duration,
 }
 
