@@ -102,17 +102,25 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
         };
         let offset = start_segment(&*file, &header, &[])?;
         disk.rename(&temporary, &path)?;
-        disk.sync_dir(&data)?;
-        disk.sync_dir(&shared.dir)?;
-        if let Some(above) = shared.dir.parent() {
-            disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above })?;
-        }
+        sync_names(disk, &shared.dir)?;
         Ok((file, header, offset))
     })();
     let (file, header, offset) = made.map_err(OpenError::io(&path))?;
     let segment = Arc::new(Segment::new(path, header, offset, given_out, capacity));
     set_segments(shared, vec![segment.clone()]);
     Ok((Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false }, first))
+}
+
+/// The names of the segments, and of the directories that they are in, are on disk.
+fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    disk.sync_dir(&dir.join("journal"))?;
+    disk.sync_dir(dir)?;
+    let Some(above) = dir.parent() else { return Ok(()) };
+    match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
+        // Who may not read it has not made the directory either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    }
 }
 
 fn set_segments(shared: &Shared, segments: Vec<Arc<Segment>>) {
@@ -136,6 +144,8 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
         segments.push(Arc::new(segment));
     }
     let Some(last) = found.last() else { return begin(shared, given_out) };
+    // An earlier process may have ended before that, and what is found is built upon from now on.
+    sync_names(&*shared.disk, &shared.dir).map_err(OpenError::io(&shared.dir))?;
     let mut cursors = BTreeMap::new();
     let mut tail = tail::read(shared, last, &mut cursors)?;
     if !tail.checkpoint {
@@ -197,8 +207,6 @@ fn older_cursors(shared: &Shared, found: &[Found], newest: &mut BTreeMap<String,
 
 /// Keys of all sidecars and of sealed segments without one, oldest first, then those of the active segment.
 fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
-    let now_ms = (shared.clock)();
-    let window_ms = shared.window_s().saturating_mul(1000);
     let mut keys = Keys::new();
     let mut have = HashSet::new();
     for first in sidecar::list(&*shared.disk, &shared.dir) {
@@ -211,8 +219,8 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
         }
     }
     for segment in shared.segments() {
-        let Some(sealed_ms) = segment.sealed_ms() else { continue };
-        if have.contains(&segment.first) || now_ms.saturating_sub(sealed_ms) > window_ms {
+        // However long ago it was sealed: where the clock had gone back by then, its events are younger than that.
+        if have.contains(&segment.first) || segment.sealed_ms().is_none() {
             continue;
         }
         let found = scan_keys(shared, &segment).map_err(OpenError::io(&segment.path))?;

@@ -159,7 +159,8 @@ fn zeros(bytes: &[u8]) -> usize {
     blocks + bytes[blocks..].iter().take(BLOCK.len()).take_while(|&&b| b == 0).count()
 }
 
-fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Fills `buffer` as far as the file goes, and tells how far that is.
+pub fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {

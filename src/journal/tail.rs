@@ -10,7 +10,7 @@ use super::cursors::{self, Cursor};
 use super::disk::DiskFile;
 use super::find::{self, Found};
 use super::format::{DATA_START, FRAME_BYTES, Frame, Kind};
-use super::scan::{Scan, Step};
+use super::scan::{self, Scan, Step};
 use super::sidecar::Keys;
 use super::{Key, OpenError, Shared};
 
@@ -163,10 +163,10 @@ impl Tail {
     }
 }
 
-/// Writes `[from, to)` with what it holds.
+/// Writes `[from, to)` with what it holds; the zeros that fill up its last frame may not be there yet.
 fn rewrite(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
     let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX)];
-    file.read_exact_at(&mut bytes, from)?;
+    scan::read_up_to(file, &mut bytes, from)?;
     file.write_all_at(&bytes, from)
 }
 

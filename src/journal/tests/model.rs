@@ -43,6 +43,7 @@ struct Model {
     /// Those of them that no fault may take away.
     owed: BTreeSet<u64>,
     highest: u64,
+    /// The latest time that the clock has told, seconds: a start then forgets what is older than the window.
     newest_s: u64,
     /// What each cursor may be found at: what is certain, then what came after.
     cursors: BTreeMap<String, Vec<Option<u64>>>,
@@ -98,7 +99,8 @@ impl Rig {
         NOW_MS.set(START_MS);
         let disk = Fake::new(seed);
         let (shared, writer) = start(&disk).unwrap();
-        Self { disk, shared, writer, waiting: Vec::new(), moved: Vec::new(), model: Model::default() }
+        let model = Model { newest_s: Self::now_s(), ..Model::default() };
+        Self { disk, shared, writer, waiting: Vec::new(), moved: Vec::new(), model }
     }
 
     fn now_s() -> u64 {
@@ -111,7 +113,6 @@ impl Rig {
             Envelope { id: id.to_string().into(), source: "s".into(), body: body(number, size), ..Envelope::default() };
         let window = Duration::from_secs(WINDOW_S);
         let record = Record::new(&envelope, Key([id + 1; 16]), window, NOW_MS.get());
-        self.model.newest_s = self.model.newest_s.max(Self::now_s());
         self.model.sent.push(Sent { id, size, time_s: Self::now_s() });
         if let Ok(pending) = self.shared.queue.push(record) {
             self.waiting.push((number, pending));
@@ -219,7 +220,9 @@ impl Rig {
         self.model.known.retain(|position, _| *position <= oldest || positions.contains(position));
         let mut numbers = BTreeSet::new();
         hold!(self.model.known.values().all(|number| numbers.insert(*number)), "an event has two positions");
-        hold!(oldest <= self.model.passed, "kept from {oldest} on, but somebody stands at {}", self.model.passed);
+        // Positions that no event has are nobody's.
+        let unread = self.model.owed.iter().find(|&&at| self.model.passed < at && at <= oldest);
+        hold!(unread.is_none(), "{unread:?} is not kept, but somebody stands at {}", self.model.passed);
         hold!(self.shared.metrics.journal_damaged.get() == 0, "a crash is taken for damage");
         Ok(())
     }
@@ -300,7 +303,10 @@ impl Rig {
             }
             Op::Tend => self.tend(),
             Op::Read => self.read()?,
-            Op::Clock(seconds) => NOW_MS.set(NOW_MS.get().saturating_add_signed(i64::from(seconds) * 1000)),
+            Op::Clock(seconds) => {
+                NOW_MS.set(NOW_MS.get().saturating_add_signed(i64::from(seconds) * 1000));
+                self.model.newest_s = self.model.newest_s.max(Self::now_s());
+            }
             Op::Fail(fault) => self.disk.fail(fault),
             Op::Fill(full) => self.disk.fill(full),
             Op::Stop => self.stop()?,
@@ -374,8 +380,41 @@ fn nothing_is_written_behind_the_end_that_a_new_header_tells() {
     history(0, vec![small, big, Op::Fail(full), Op::Tend, Op::Append(vec![(0, 0)], false), Op::Stop]).unwrap();
 }
 
+/// A frame was whole but for the zeros that fill it up, since its write had failed there: no start after that.
 #[test]
-#[ignore = "still finds a key that is forgotten after failed writes, a clock that steps and a kill"]
+fn a_frame_may_end_a_few_bytes_behind_its_file() {
+    let small = |many| Op::Append(vec![(0, 0); many], true);
+    let big = Op::Append(vec![(0, 0), (0, 60_000), (0, 0)], true);
+    let broken = Fault { after: 2, times: 1, syncs_only: false, full: false };
+    for seed in 0..2_000 {
+        let cursor = || Op::Cursor(0, 0, false);
+        let ops = vec![cursor(), small(3), big.clone(), Op::Fail(broken), Op::Append(vec![(1, 0)], true)];
+        history(seed, ops.into_iter().chain([cursor(), Op::Kill]).collect()).unwrap();
+    }
+}
+
+/// The sync of the name of a new segment failed, the process was killed, and a start went on in that segment: a power cut
+/// took it away with the events that were accepted in it.
+#[test]
+fn a_start_makes_the_names_of_what_it_found_durable() {
+    let unnamed = Fault { after: 4, times: 1, syncs_only: true, full: false };
+    for seed in 0..100 {
+        let small = Op::Append(vec![(0, 0), (0, 0)], true);
+        let big = Op::Append(vec![(1, 60_000), (0, 0)], true);
+        history(seed, vec![small, Op::Fail(unnamed), big, Op::Kill, Op::Cut(2, Vec::new())]).unwrap();
+    }
+}
+
+/// Its segment was sealed after the clock had gone back, and the file of its ids was not there: a start took the segment
+/// for older than the window.
+#[test]
+fn an_id_is_remembered_where_the_clock_went_back_before_its_segment_was_sealed() {
+    let one = || Op::Append(vec![(1, 0)], true);
+    let big = Op::Append(vec![(0, 60_000)], true);
+    history(0, vec![one(), Op::Clock(-2), big, Op::Clock(61), Op::Kill, one()]).unwrap();
+}
+
+#[test]
 fn the_journal_keeps_its_promises_on_a_disk_that_fails() {
     run(12_000);
 }
