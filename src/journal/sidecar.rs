@@ -40,14 +40,13 @@ pub fn write(disk: &dyn Disk, dir: &Path, first: u64, journal: &[u8; 16], keys: 
     out.extend_from_slice(&crc.to_le_bytes());
     let path = path(dir, first);
     let parent = dir.join("dedup");
-    if !disk.exists(&parent) {
-        disk.create_dir_all(&parent)?;
-        disk.sync_dir(dir)?;
-    }
+    disk.create_dir_all(&parent)?;
     let temporary = path.with_extension("tmp");
     disk.write(&temporary, &out)?;
     disk.rename(&temporary, &path)?;
-    disk.sync_dir(&parent)
+    disk.sync_dir(&parent)?;
+    // That it is there does not say that its own name is on disk: the sync of an earlier write may have failed.
+    disk.sync_dir(dir)
 }
 
 /// The keys of the segment whose first sequence is `first`; `None` if they are missing, damaged or of another journal.

@@ -405,6 +405,19 @@ fn a_start_makes_the_names_of_what_it_found_durable() {
     }
 }
 
+/// The sync of the directory's own name failed when the first ids were written down; later ones took it for done, their
+/// segment went, and a power cut took the directory.
+#[test]
+fn ids_outlive_their_segment_where_their_directory_was_not_synced_at_first() {
+    for seed in 0..50 {
+        let one = || Op::Append(vec![(1, 0)], true);
+        let big = Op::Append(vec![(0, 60_000)], true);
+        let fail = Op::Fail(Fault { after: 0, times: 1, syncs_only: true, full: false });
+        let ops = vec![one(), big, fail, Op::Tend, Op::Tend, Op::Clock(11), Op::Tend, Op::Cut(0, Vec::new()), one()];
+        history(seed, ops).unwrap();
+    }
+}
+
 /// Its segment was sealed after the clock had gone back, and the file of its ids was not there: a start took the segment
 /// for older than the window.
 #[test]
