@@ -411,9 +411,11 @@ fn a_start_makes_the_names_of_what_it_found_durable() {
 fn ids_outlive_their_segment_where_their_directory_was_not_synced_at_first() {
     for seed in 0..50 {
         let one = || Op::Append(vec![(1, 0)], true);
-        let big = Op::Append(vec![(0, 60_000)], true);
+        let big = |id| Op::Append(vec![(id, 60_000)], true);
         let fail = Op::Fail(Fault { after: 0, times: 1, syncs_only: true, full: false });
-        let ops = vec![one(), big, fail, Op::Tend, Op::Tend, Op::Clock(11), Op::Tend, Op::Cut(0, Vec::new()), one()];
+        let mut ops = vec![one(), big(2), fail, Op::Tend, Op::Tend, Op::Clock(11), Op::Tend];
+        // Its removal is on disk with the name of the next segment.
+        ops.extend([big(3), Op::Cut(0, Vec::new()), one()]);
         history(seed, ops).unwrap();
     }
 }
