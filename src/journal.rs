@@ -194,6 +194,8 @@ struct Shared {
     settings: settings::Settings,
     /// Longest window of any source, seconds.
     window_s: AtomicU64,
+    /// Keys that are remembered at most.
+    max_keys: u64,
     clock: Clock,
     metrics: Metrics,
     queue: queue::Queue,
@@ -379,15 +381,24 @@ impl Shared {
     }
 
     fn set_state(&self, state: State) {
-        self.metrics.journal_open.set(i64::from(state == State::Open));
+        self.change_state(state, |_| true);
+    }
+
+    /// There is room again; a journal that is closed stays so.
+    fn reopen(&self) {
+        self.change_state(State::Open, |current| matches!(current, State::Full(_)));
+    }
+
+    fn change_state(&self, state: State, from: impl FnOnce(&State) -> bool) {
         self.state.send_if_modified(|current| {
-            let changed = *current != state;
+            let changed = *current != state && from(current);
             if changed {
                 match &state {
                     State::Open => tracing::info!("journal takes events again"),
                     State::Full(why) => tracing::error!("journal is full: {why}"),
                     State::Closed(why) => tracing::error!("journal is closed: {why}"),
                 }
+                self.metrics.journal_open.set(i64::from(state == State::Open));
                 *current = state;
             }
             changed
