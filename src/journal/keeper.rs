@@ -13,7 +13,7 @@ use super::sidecar::{self, Keys};
 use super::{Journal, Shared, lock};
 
 /// How often retention is looked at when nothing happens.
-const ROUND: Duration = Duration::from_secs(1);
+pub const ROUND: Duration = Duration::from_secs(1);
 
 /// A file of zeros, ready to become a segment.
 pub struct Spare {
