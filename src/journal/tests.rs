@@ -300,7 +300,7 @@ async fn a_writer_that_panics_closes_the_journal_and_answers_those_that_wait() {
     append(&journal, "a", b"x").await;
     disk.panic();
     assert_eq!(journal.append(record(&journal, "b", b"x")).await, Err(AppendError::Closed));
-    assert!(matches!(*journal.state().borrow(), State::Closed(_)));
+    journal.state().wait_for(|state| matches!(state, State::Closed(_))).await.unwrap();
     assert_eq!(journal.append(record(&journal, "c", b"x")).await, Err(AppendError::Closed));
     assert_eq!(ids(&journal), ["a"], "readers go on");
     tokio::task::spawn_blocking(move || journal.close()).await.unwrap();
