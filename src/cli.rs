@@ -147,7 +147,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&args, &files),
         Command::Dead(args) => dead::run(&args, &files),
         Command::Healthcheck(args) => healthcheck::run(args, &files),
-        Command::Providers(args) => providers::run(&args),
+        Command::Providers(args) => providers::run(&args, &files),
         Command::Config { what: What::Default } => print(check::default_config()),
         Command::Config { what: What::Schema } => print(&format!("{:#}\n", config::schema())),
         Command::Completions { shell } => manual::completions(shell),
