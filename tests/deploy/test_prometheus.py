@@ -65,8 +65,7 @@ def send(bridge, senders):
 
 def families(bridge):
     answer = bridge.admin("GET", "/metrics")
-    kind = dict((name.lower(), value) for name, value in answer.headers)["content-type"]
-    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     return {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
 
 
@@ -139,11 +138,12 @@ class Prometheus:
             return json.load(answer)["data"]
 
     def target(self):
+        """What it knows of the bridge; `None` before it knows of it."""
         try:
-            (target,) = self.get("targets")["activeTargets"]
+            targets = self.get("targets")["activeTargets"]
         except OSError:
             return None
-        return target
+        return targets[0] if targets else None
 
     def close(self):
         self.process.terminate()

@@ -4,11 +4,15 @@ import json
 import os
 import random
 import signal
+import socket
+import ssl
 import time
 
 import pytest
 from harness import sources
 from harness.brokers import redis_backend, stream_texts
+from harness.certificates import Authority
+from harness.http import Client
 from harness.load import Load, check_books
 from harness.wait import stays, until
 
@@ -49,24 +53,46 @@ def extra(name, secret="env:ACME_SECRET", more=""):
 
 
 @pytest.mark.parametrize("reloads", [20, long(100)])
-def test_no_sender_notices_reloads_under_load(bridges, oracles, own_redis, reloads):
-    backend = redis_backend(own_redis)
+def test_no_sender_notices_reloads_under_load(bridges, oracles, own_redis, tmp_path, reloads):
+    """Sources, limits and the certificate change; every fifth configuration does not check."""
+    authority = Authority(tmp_path / "tls")
+    cert, key = tmp_path / "tls" / "cert.pem", tmp_path / "tls" / "key.pem"
+    authority.sign(cert, key)
+    context = ssl.create_default_context(cafile=authority.file)
+    backend = redis_backend(own_redis) + f'\n[server.tls]\ncert = "{cert}"\nkey = "{key}"\n'
     bridge = bridges(sources.only("acme") + backend).start()
-    load = Load(bridge, oracles, senders=6).start()
+    load = Load(bridge, oracles, senders=6, tls=context).start()
+    shown = {serial(bridge, context)}
     for number in range(reloads):
+        bridge.sections["server"] = f'max_body = "{100 + number}KiB"'
         if number % 5 == 4:
             assert not reload(bridge, "[sources.acme")
         else:
-            assert reload(bridge, sources.only("acme") + extra(f"new{number}") + backend)
-            assert bridge.post(f"/webhooks/new{number}", [], b"{}").status == 401, "the new source is there"
+            # Both before either is seen: a pair that does not fit would be refused, as it must.
+            authority.sign(tmp_path / "tls" / "cert.new", tmp_path / "tls" / "key.new")
+            bridge.configure("[sources.acme")
+            os.replace(tmp_path / "tls" / "key.new", key)
+            os.replace(tmp_path / "tls" / "cert.new", cert)
+            # The watch may be at the one before.
+            assert any(reload(bridge, sources.only("acme") + extra(f"new{number}") + backend) for _ in range(3))
+            one = Client(bridge.port, tls=context)
+            assert one.request("POST", f"/webhooks/new{number}", [], b"{}").status == 401, "the new source is there"
+            one.close()
+            shown.add(serial(bridge, context))
         load.reach(len(load.acknowledged) + 10)
     load.stop()
+    assert len(shown) == 1 + reloads - reloads // 5, "each certificate was shown"
     load.check_unnoticed()
     bridge.wait_drained("main")
     check_books(load, stream_texts(own_redis))
-    state = configuration(bridge)
-    assert state["generation"] == 1 + reloads - reloads // 5
-    assert bridge.metric("hookferry_config_reloads_total", result="failure") == reloads // 5
+    assert configuration(bridge)["generation"] >= 1 + reloads - reloads // 5
+    assert bridge.metric("hookferry_config_reloads_total", result="failure") >= reloads // 5
+
+
+def serial(bridge, context):
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as sock:
+            return sock.getpeercert()["serialNumber"]
 
 
 def test_kills_during_reloads_lose_nothing(bridges, oracles, own_redis):
