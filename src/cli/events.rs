@@ -50,6 +50,15 @@ struct List {
     /// Only events of these types; `*` stands for any text
     #[arg(long = "type", value_name = "GLOB")]
     kind: Option<String>,
+    /// Only the event with this id
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Received at or after: 2026-01-31T12:00:00Z, or 15m for so long ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before: as --since
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Begin after this sequence
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
@@ -177,6 +186,8 @@ async fn list(args: &List, files: &Files) -> anyhow::Result<()> {
         let mut query = vec![("after", position.as_str()), ("limit", limit.as_str())];
         query.extend(args.source.as_deref().map(|source| ("source", source)));
         query.extend(args.kind.as_deref().map(|kind| ("type", kind)));
+        let others = [("id", &args.id), ("since", &args.since), ("until", &args.until)];
+        query.extend(others.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
         let page: Page = api.get("/v1/events", &query).await?;
         left = left.saturating_sub(page.events.len() as u64);
         let text = match args.json {

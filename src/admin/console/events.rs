@@ -83,7 +83,7 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
         (search(&admin, &form))
         @match &found {
             Err(problem) => p.note.bad role="alert" { (problem.to_string()) },
-            Ok((found, placed, is_live)) => (list(&form, found, placed, *is_live)),
+            Ok((found, placed, is_live)) => (list(&form, found, placed, *is_live, admin.journal.now_ms())),
         }
     };
     layout::page(&admin, PLACE, "Events", &body)
@@ -118,13 +118,13 @@ fn search(admin: &Admin, form: &Form) -> Markup {
     }
 }
 
-fn list(form: &Form, found: &Found, placed: &[Placed], is_live: bool) -> Markup {
+fn list(form: &Form, found: &Found, placed: &[Placed], is_live: bool, now_ms: u64) -> Markup {
     let last = is_live.then(|| placed.first().map_or(0, |(stored, _)| stored.sequence));
     html! {
         div.scroll data-live=[is_live.then_some("events")] data-stream=[last] {
             table.events {
                 thead { (parts::event_heads()) }
-                tbody { @for (stored, deliveries) in placed { (parts::event_row(stored, deliveries)) } }
+                tbody { @for (stored, deliveries) in placed { (parts::event_row(stored, deliveries, now_ms)) } }
             }
             @if placed.is_empty() { p.empty { "No event here." } }
         }
@@ -133,7 +133,8 @@ fn list(form: &Form, found: &Found, placed: &[Placed], is_live: bool) -> Markup 
                 span.quiet { "The journal keeps nothing older that was asked for." }
             } @else {
                 span.quiet { "Looked back to position " (found.next) "." }
-                " " a rel="next" href=(form.further(found.next)) { "Older" }
+                // Where nothing was found so far, the script goes on by itself.
+                " " a rel="next" href=(form.further(found.next)) data-further[placed.is_empty()] { @if placed.is_empty() { "Look further back" } @else { "Older" } }
             }
         }
     }

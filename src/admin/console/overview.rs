@@ -21,6 +21,7 @@ pub async fn page(admin: web::Data<Admin>) -> HttpResponse {
         Ok(placed) => placed,
         Err(problem) => return layout::problem(&admin, "/", &problem),
     };
+    let now_ms = admin.journal.now_ms();
     let last = placed.first().map_or(0, |(stored, _)| stored.sequence);
     let body = html! {
         h1.hidden { "Overview" }
@@ -35,7 +36,7 @@ pub async fn page(admin: web::Data<Admin>) -> HttpResponse {
             div.scroll data-live="events" data-stream=(last) {
                 table.events {
                     thead { (parts::event_heads()) }
-                    tbody { @for (stored, deliveries) in &placed { (parts::event_row(stored, deliveries)) } }
+                    tbody { @for (stored, deliveries) in &placed { (parts::event_row(stored, deliveries, now_ms)) } }
                 }
                 @if placed.is_empty() {
                     p.empty { "No event yet. Try " code { "hookferry send demo" } ", or see what was " a href="/refused" { "refused" } "." }
@@ -104,7 +105,7 @@ fn tile(name: &str, value: &str, unit: &str, note: &str, values: &[Option<f64>],
     html! {
         div.tile.(if class.is_empty() { "plain" } else { class }) {
             h3 { (name) }
-            p.value { (value) @if !unit.is_empty() { span.unit { (unit) } } }
+            p.value { (value) @if !unit.is_empty() && value != "–" { span.unit { (unit) } } }
             p.quiet { (note) }
             (parts::picture(values, name))
         }

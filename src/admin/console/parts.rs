@@ -71,13 +71,17 @@ pub fn last(values: &[Option<f64>]) -> Option<f64> {
     values.last().copied().flatten()
 }
 
-/// The time of day, with the whole time beside it.
-pub fn clock(ms: u64) -> Markup {
+/// The time of day, before it the date where that is not today's, and the whole time beside it.
+pub fn clock(ms: u64, now_ms: u64) -> Markup {
     let whole = rfc3339(ms);
     let (date, clock) = whole.trim_end_matches('Z').split_once('T').unwrap_or_default();
     let (seconds, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let clock = format!("{seconds}.{fraction:0<3}");
-    html! { time datetime=(whole) title=(format!("{date} {clock} UTC")) { (clock) } }
+    let is_today = rfc3339(now_ms).starts_with(date);
+    html! {
+        time datetime=(whole) title=(format!("{date} {seconds}.{fraction:0<3} UTC")) {
+            @if is_today { (seconds) "." (format!("{fraction:0<3}")) } @else { (date) " " (seconds) }
+        }
+    }
 }
 
 /// A position without its zeros.
@@ -134,11 +138,11 @@ fn ends(line: &[(f64, f64)], step: f64) -> Vec<(f64, f64)> {
 }
 
 /// Rows of a table of events: when, what, which, how it was proved, where it is.
-pub fn event_row(stored: &Stored, deliveries: &[Delivery]) -> Markup {
+pub fn event_row(stored: &Stored, deliveries: &[Delivery], now_ms: u64) -> Markup {
     let event = &stored.envelope;
     html! {
         tr data-sequence=(stored.sequence) {
-            td { (clock(recorded(stored))) }
+            td { (clock(recorded(stored), now_ms)) }
             td { (position(stored.sequence)) }
             td { a href=(format!("/events?source={}", event.source)) { (event.source) } }
             td.wide { (event.kind) }
