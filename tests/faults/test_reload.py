@@ -179,6 +179,51 @@ def test_limits_and_routes_are_taken_up(bridges, senders, redis, stream, to_redi
     assert bridge.metric("hookferry_unrouted_events_total") == 1
 
 
+def test_every_limit_that_needs_no_restart_is_taken_up(bridges, senders):
+    """What `app::reload` names as needing none, seen from outside; the certificate and the token have tests of their own."""
+    bridge = bridges(sources.only("acme")).start()
+    one = senders.make("acme")
+
+    def client():
+        again = senders.make("acme")
+        assert bridge.post(again.path, [*again.headers, ("x-forwarded-for", "192.0.2.7")], again.body).status == 200
+        return bridge.page(order="newest", limit=1)["events"][0]["clientip"]
+
+    def stalled():
+        begun = time.monotonic()
+        with socket.create_connection(("127.0.0.1", bridge.port), timeout=20) as sock:
+            sock.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+            assert sock.recv(100).startswith(b"HTTP/1.1 408 ")
+        return time.monotonic() - begun
+
+    def by_name():
+        return bridge.admin("GET", "/v1/status", [("host", "ferry.example")]).status
+
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted"
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "duplicate"
+    assert client() == "127.0.0.1" and by_name() == 403
+    bridge.sections["server"] = 'body_timeout = "1s"\ntrusted_proxies = ["127.0.0.0/8"]\n'
+    bridge.sections["admin"] = 'hosts = ["ferry.example"]'
+    assert reload(bridge, sources.only("acme") + '\n[dedup]\nwindow = "0s"\n')
+    assert configuration(bridge)["needs_restart"] == ["server.body_timeout (for headers)"]
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted", "dedup.window"
+    assert client() == "192.0.2.7", "server.trusted_proxies"
+    assert by_name() == 200, "admin.hosts"
+    assert stalled() < 5, "server.body_timeout"
+    for option, status in {
+        'rate_limit = "1/h"': 429, 'allow_ips = ["10.0.0.0/8"]': 403, 'max_body = "1B"': 413, "success_status = 202": 202,
+        'tolerance = "1s"': 401,
+    }.items():  # fmt: skip
+        where = "[sources.acme.verify]" if option.startswith("tolerance") else "[sources.acme]"
+        config = sources.only("acme").replace('tolerance = "5m"', "")
+        assert reload(bridge, config.replace(where, f"{where}\n{option}")), option
+        late = senders.make("acme", timestamp=int(time.time()) - 60) if status == 401 else senders.make("acme")
+        if status == 429:
+            assert bridge.post(late.path, late.headers, late.body).status == 200
+        # A proxy that is believed may be anybody: the limit is of the source.
+        assert bridge.post(late.path, late.headers, late.body).status == status, option
+
+
 def test_a_secret_is_rotated_by_its_file_alone(bridges, senders, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("canary-first-secret")
