@@ -67,7 +67,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("SystemTime::now", &["app", "cli", "telemetry"]),
     ("now_utc()", &["app", "cli", "telemetry"]),
     ("now_v7()", &["app", "cli", "telemetry"]),
-    ("Instant::now", &["app", "cli", "telemetry", "keys", "journal", "dispatch", "backend", "ingress", "listener"]),
+    (
+        "Instant::now",
+        &["app", "cli", "telemetry", "keys", "journal", "dispatch", "backend", "ingress", "listener", "admin"],
+    ),
     ("env::var", &["app", "config", "cli", "telemetry"]),
     ("tokio::spawn", &["app", "dispatch", "cli"]),
     (".unwrap()", &[]),

@@ -295,12 +295,19 @@ impl Lane {
         let mut left = Vec::new();
         let mut failure = None;
         let (mut delivered, mut buried) = (0, false);
+        let (mut run, now_ms) = (None, self.journal.now_ms());
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
         for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
+            if outcome != Outcome::Delivered
+                && let Some((first, last)) = run.take()
+            {
+                self.status.confirmed(first, last, now_ms);
+            }
             match outcome {
                 Outcome::Delivered => {
                     self.figures.decided(&stored, took, None);
+                    run = Some((run.map_or(stored.sequence, |(first, _)| first), stored.sequence));
                     self.cursor.published = self.cursor.published.max(stored.sequence);
                     delivered += 1;
                 }
@@ -321,6 +328,9 @@ impl Lane {
                     }
                 }
             }
+        }
+        if let Some((first, last)) = run {
+            self.status.confirmed(first, last, now_ms);
         }
         self.figures.published.inc_by(delivered);
         self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
