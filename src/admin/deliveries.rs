@@ -21,7 +21,6 @@ pub struct Delivery {
     /// The backend.
     pub backend: String,
     /// What has become of it there.
-    #[schema(inline)]
     pub state: State,
     /// Why, in words; empty where the state says all.
     pub detail: String,
@@ -32,6 +31,7 @@ pub struct Delivery {
 /// What has become of an event at a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DeliveryState)]
 pub enum State {
     /// The broker has confirmed it.
     Delivered,

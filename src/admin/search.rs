@@ -37,13 +37,15 @@ pub struct Found {
 /// # Errors
 /// The journal cannot be read.
 pub fn newest(journal: &Journal, before: Option<u64>, filter: &Filter, limit: usize) -> io::Result<Found> {
+    let begun = Instant::now();
     let mut reader = journal.reader(0);
     let (low, high) = bounds(journal, &mut reader, filter)?;
     let mut upper = before.unwrap_or(u64::MAX).min(high + 1);
-    let begun = Instant::now();
     let mut span = if filter.is_all() { (limit as u64).max(1) } else { STEP };
     let (mut events, mut bytes) = (Vec::new(), 0);
-    while upper > low + 1 && events.len() < limit && bytes < BYTES && begun.elapsed() < PATIENCE {
+    let top = upper;
+    // One step at least: whoever goes on where this ends must get further.
+    while upper > low + 1 && events.len() < limit && bytes < BYTES && (upper == top || begun.elapsed() < PATIENCE) {
         let lower = upper.saturating_sub(span).max(low + 1);
         reader.seek(lower - 1);
         let window = window(&mut reader, upper, filter, limit - events.len())?;

@@ -49,7 +49,8 @@ pub async fn watchdog(journal: Journal, admin: SocketAddr) {
     }
 }
 
-/// Whether a worker answers a request with anything.
+/// Whether a worker answers a request with anything. Where it speaks TLS that is the alert that refuses plain text: a
+/// worker has to write it too, and no certificate that `client_ca` would take is needed for it.
 async fn serves(admin: SocketAddr) -> bool {
     let ask = async {
         let mut stream = TcpStream::connect(admin).await?;

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags};
+use tokio::time::Instant;
 
 use super::Files;
 use super::api::one_line;
@@ -22,6 +24,8 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(5);
 /// Longest silence of a live stream: the server sends a comment well within it.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How often it is looked whether somebody still reads.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest wait for the head of the answer, and for the whole of a refusal.
 const HEAD: Duration = Duration::from_secs(10);
 
@@ -125,7 +129,19 @@ async fn stream(
     *progress = true;
     let mut parser = sse::Parser::default();
     loop {
-        let part = match tokio::time::timeout(SILENCE, answer.chunk()).await {
+        let until = Instant::now() + SILENCE;
+        let part = loop {
+            tokio::select! {
+                biased;
+                part = tokio::time::timeout_at(until, answer.chunk()) => break part,
+                () = tokio::time::sleep(LOOK) => {
+                    if is_unread() {
+                        return Ok(End::Unread);
+                    }
+                }
+            }
+        };
+        let part = match part {
             Err(_) => return Ok(End::Lost(format!("{} is silent", remote.url))),
             Ok(Err(error)) => return Ok(End::Lost(error.to_string())),
             Ok(Ok(None)) => return Ok(End::Lost(format!("{} ended the stream", remote.url))),
@@ -138,6 +154,15 @@ async fn stream(
             *position = Some(reached.to_owned());
         }
     }
+}
+
+/// Whether the reader of standard output is gone, which a write would tell only with the next event.
+fn is_unread() -> bool {
+    let out = io::stdout();
+    let mut fds = [PollFd::new(&out, PollFlags::empty())];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok()
+        && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL)
 }
 
 /// Prints the events that `part` completes, a line each; breaks when nobody reads them.

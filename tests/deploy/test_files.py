@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -61,6 +63,23 @@ def test_the_dockerfile_is_without_fault_and_copies_what_the_build_reads():
         for name in read.findall(code):
             path = (source.parent / name).resolve()
             assert any(path.is_relative_to(root) for root in roots), f"{source} reads {path}, which is not copied"
+
+
+# Configurations
+
+
+def test_another_validator_finds_our_examples_right_by_our_schema_and_mistakes_wrong(tmp_path):
+    schema = json.loads(run("config", "schema", cwd=tmp_path).stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    read = {".toml": tomllib.loads, ".yaml": yaml.safe_load, ".json": json.loads}
+    files = [path for path in (REPOSITORY / "config").iterdir() if path.suffix in read]
+    assert len(files) >= 8
+    for path in [*files, DEPLOY / "kubernetes" / "hookferry.yaml"]:
+        errors = list(validator.iter_errors(read[path.suffix](path.read_text())))
+        assert not errors, (path, [error.message for error in errors])
+    for wrong in ({"server": {"lsiten": "x"}}, {"server": {"max_body": "lots"}}, {"backends": {"a": {"type": "kafka"}}}, {"sorces": {}}):
+        assert not validator.is_valid(wrong), wrong
 
 
 # Kubernetes

@@ -166,14 +166,7 @@ def test_tail_ends_quietly_when_its_reader_is_gone(bridges, senders, tmp_path):
     pipe = subprocess.Popen(
         ["bash", "-c", script], cwd=tmp_path, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    # The pipe breaks at the next event.
-    time.sleep(0.3)  # head must have gone first; a later event breaks the pipe just as well
-    for _ in range(100):
-        if pipe.poll() is not None:
-            break
-        more = senders.make("std")
-        assert bridge.post(more.path, more.headers, more.body).status == 200
-        time.sleep(0.05)  # bounded by the loop
+    # No further event comes that a write could fail on.
     out, err = pipe.communicate(timeout=20)
     lines = out.decode().splitlines()
     assert json.loads(lines[0])["id"] == one.id
