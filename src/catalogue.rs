@@ -134,7 +134,8 @@ impl Provider {
         let id_signed = contract.event.id_signed.unwrap_or(covered);
         let plan = extract::Plan::new(&contract.event, &[])?;
         let handshakes = contract.handshake.iter().map(|spec| handshake::Handshake::new(spec, &contract.options));
-        let handshakes = handshakes.collect::<Result<_, _>>()?;
+        let handshakes = handshakes.collect::<Result<Vec<_>, _>>()?;
+        let rule = handshakes.iter().filter_map(handshake::Handshake::signs).fold(rule, Rule::without);
         Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes, own: handshake::Own::default() })
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::ContractError;
 use super::value::Value;
 use crate::event::{Options, schema, units};
-use crate::verify::Spec;
+use crate::verify::{Challenge, Spec};
 
 /// Everything that a receiver must know of a sender.
 #[derive(Debug, Clone, Deserialize)]
@@ -99,6 +99,9 @@ pub struct HandshakeSpec {
     pub signed: bool,
     /// The answer.
     pub reply: ReplySpec,
+    /// What `{hmac:…}` in the answer may sign; an event whose signed text is that is not believed.
+    #[serde(default)]
+    pub challenge: Challenge,
     /// An address to visit in the background.
     #[serde(default)]
     pub visit: Option<VisitSpec>,
