@@ -73,7 +73,8 @@ pub struct EventSpec {
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
     pub id: Vec<Value>,
-    /// Whether the signature covers the id; left out, it follows from `[verify]`.
+    /// Whether the id alone tells one event from another: the signature covers it, and it names one event rather than an
+    /// object or the first of a batch. Left out, it follows from `[verify]` and from the place of the id.
     pub id_signed: Option<bool>,
     /// The type, without the provider's name.
     #[serde(rename = "type", deserialize_with = "units::list")]

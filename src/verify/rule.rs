@@ -314,8 +314,9 @@ impl Rule {
         }
     }
 
-    /// Names of the form fields that the signature covers by themselves.
-    pub fn covered_form_fields(&self) -> Vec<&str> {
+    /// Names of the form fields that the signature covers by themselves, with the JSON Pointer of the part where it
+    /// covers no more.
+    pub fn covered_form_fields(&self) -> Vec<(&str, Option<&str>)> {
         self.signed().map_or_else(Vec::new, |signed| signed.message.form_fields().collect())
     }
 
