@@ -6,6 +6,7 @@ mod backends;
 mod console;
 mod consumers;
 mod dead;
+mod deliveries;
 mod events;
 mod guard;
 mod health;

@@ -6,6 +6,9 @@
 //!
 //! Knows nothing of the journal, of retry policy or of HTTP.
 
+// A build for readers of the journal alone has no backend that would use these.
+#![cfg_attr(not(any(feature = "redis", feature = "rabbitmq", feature = "sqs")), allow(unused))]
+
 macro_rules! backends {
     ($($backend:ident $module:ident $kind:literal),+ $(,)?) => {
         /// Every value of `type`, whether compiled in or not.

@@ -16,8 +16,11 @@ mod examples;
 mod extract;
 mod files;
 mod handshake;
+mod own;
+mod prove;
 mod read;
 mod sample;
+pub mod settings;
 mod value;
 
 use std::time::Duration;
@@ -30,6 +33,8 @@ pub use contract::{
 };
 pub use extract::Extracted;
 pub use handshake::{Effect, Reply};
+pub use own::Catalogue;
+pub use prove::Unmet;
 pub use value::{BadValue, Value};
 
 /// Why there is no such provider, or none that can be used.
@@ -56,14 +61,40 @@ pub enum ContractError {
     /// In the table `[verify]`.
     #[error("in [verify], {0}")]
     Verify(#[from] RuleError),
-    /// In another table.
+    /// In another table; the key is written `handshake[0].reply`.
     #[error("`{key}` {problem}")]
-    Key { key: &'static str, problem: String },
+    Key { key: String, problem: String },
 }
 
 impl ContractError {
-    fn key(key: &'static str, problem: impl Into<String>) -> Self {
-        Self::Key { key, problem: problem.into() }
+    fn key(key: &str, problem: impl Into<String>) -> Self {
+        Self::Key { key: key.to_owned(), problem: problem.into() }
+    }
+
+    /// The same mistake, in the `n`-th handshake.
+    fn in_handshake(self, n: usize) -> Self {
+        match self {
+            Self::Key { key, problem } => {
+                let inside = key.strip_prefix("handshake").map_or_else(|| format!(".{key}"), str::to_owned);
+                Self::Key { key: format!("handshake[{n}]{inside}"), problem }
+            }
+            other => other,
+        }
+    }
+
+    /// The key, from the top of the contract.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Verify(error) => format!("verify.{}", error.key),
+            Self::Key { key, .. } => key.clone(),
+        }
+    }
+
+    /// What is wrong, to be read after the key.
+    pub fn problem(&self) -> &str {
+        match self {
+            Self::Verify(RuleError { problem, .. }) | Self::Key { problem, .. } => problem,
+        }
     }
 }
 
@@ -97,7 +128,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub fn provider(name: &str) -> Result<Provider, CatalogueError> {
     match files::FILES.binary_search_by_key(&name, |(name, _)| *name) {
         Ok(at) => Provider::from_toml(name, files::FILES[at].1),
-        Err(_) => Err(CatalogueError::Unknown { name: name.to_owned(), near: files::near(name) }),
+        Err(_) => Err(CatalogueError::Unknown { name: name.to_owned(), near: files::near(name, std::iter::empty()) }),
     }
 }
 
@@ -118,7 +149,7 @@ impl Provider {
     /// # Errors
     /// As [`Self::new`].
     pub fn custom(id: &str, verify: Spec, event: EventSpec) -> Result<Self, ContractError> {
-        Self::new(id, Contract::bare(verify, event))
+        Self::new(id, Contract::inline(verify, event))
     }
 
     /// Compiles a contract.
@@ -136,7 +167,11 @@ impl Provider {
         let of_all = !contract.event.id.iter().any(Value::is_in_list);
         let id_signed = contract.event.id_signed.unwrap_or(covered && of_all);
         let plan = extract::Plan::new(&contract.event, &[])?;
-        let handshakes = contract.handshake.iter().map(|spec| handshake::Handshake::new(spec, &contract.options));
+        let handshakes = contract
+            .handshake
+            .iter()
+            .enumerate()
+            .map(|(n, spec)| handshake::Handshake::new(spec, &contract).map_err(|error| error.in_handshake(n)));
         let handshakes = handshakes.collect::<Result<Vec<_>, _>>()?;
         let rule = handshakes.iter().filter_map(handshake::Handshake::signs).fold(rule, Rule::without);
         Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes, own: handshake::Own::default() })
@@ -161,8 +196,8 @@ impl Provider {
     /// # Errors
     /// An option that this provider does not know.
     pub fn with_own(mut self, secrets: &[Secret], options: Options) -> Result<Self, ContractError> {
-        if let Some(name) = options.iter().map(|(name, _)| name).find(|name| !self.contract.options.contains_key(*name))
-        {
+        let strange = |name: &&str| !self.contract.inline && !self.contract.options.contains_key(*name);
+        if let Some(name) = options.iter().map(|(name, _)| name).find(strange) {
             let known: Vec<&str> = self.contract.options.keys().map(String::as_str).collect();
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
             return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));

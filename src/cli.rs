@@ -7,6 +7,7 @@ pub mod events;
 mod healthcheck;
 pub mod http;
 mod manual;
+mod progress;
 pub mod providers;
 pub mod remote;
 pub mod send;
@@ -123,8 +124,8 @@ pub fn run() -> ExitCode {
         Err(error) => {
             match error.downcast_ref::<config::Errors>() {
                 // A line a mistake, and each begins with its file.
-                Some(errors) => eprintln!("{errors}"),
-                None => eprintln!("hookferry: {error:#}"),
+                Some(errors) => complain(&format!("{errors}\n")),
+                None => note(&format!("{error:#}")),
             }
             let wrong = error.is::<config::Errors>() || error.is::<Wrong>();
             ExitCode::from(if wrong { WRONG } else { 1 })
@@ -147,7 +148,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&args, &files),
         Command::Dead(args) => dead::run(&args, &files),
         Command::Healthcheck(args) => healthcheck::run(args, &files),
-        Command::Providers(args) => providers::run(&args),
+        Command::Providers(args) => providers::run(&args, &files),
         Command::Config { what: What::Default } => print(check::default_config()),
         Command::Config { what: What::Schema } => print(&format!("{:#}\n", config::schema())),
         Command::Completions { shell } => manual::completions(shell),
@@ -182,6 +183,17 @@ pub fn print(text: &str) -> anyhow::Result<ExitCode> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Says something beside the output; nobody need read it.
+pub fn note(text: &str) {
+    complain(&format!("hookferry: {text}\n"));
+}
+
+/// `eprint!` panics where standard error is closed.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

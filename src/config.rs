@@ -8,11 +8,13 @@
 //! - A secret is in no message and in no `Debug`.
 //! - The environment comes in as a map; only [`environment`] reads the process's own.
 
+mod contract;
 mod cross;
 mod files;
 mod layers;
 mod mistake;
 mod parts;
+mod providers;
 mod schema;
 mod secrets;
 mod section;
@@ -30,10 +32,11 @@ pub use schema::schema;
 pub use secrets::resolve;
 pub use source::Source;
 
+use crate::catalogue::Catalogue;
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
 use crate::listener::tls::Identity;
-use crate::{admin, backend, ingress, journal, telemetry};
+use crate::{admin, backend, catalogue, ingress, journal, telemetry};
 use layers::Layers;
 use mistake::did_you_mean;
 use section::{Collector, decode};
@@ -59,6 +62,8 @@ pub struct Config {
     pub dedup: journal::settings::Dedup,
     /// `[telemetry]`.
     pub telemetry: telemetry::settings::Settings,
+    /// The providers, those of `[catalogue]` among them.
+    pub catalogue: Catalogue,
     /// `[sources.*]`, by name.
     pub sources: Vec<Source>,
     /// `[backends.*]`, by name.
@@ -111,6 +116,8 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let journal = settings(collect, &mut sections, "journal");
     let dedup = settings(collect, &mut sections, "dedup");
     let telemetry = parts::telemetry(collect, sections.remove("telemetry"), vars);
+    let own: catalogue::settings::Settings = settings(collect, &mut sections, "catalogue");
+    let catalogue = providers::read(collect, &own);
     let sources = parts::entries::<SourceName>(collect, "sources", sections.remove("sources"));
     let backends = parts::entries::<BackendName>(collect, "backends", sections.remove("backends"));
     let routes = parts::routes(collect, sections.remove("routes"));
@@ -120,8 +127,10 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
         sources: sources.iter().map(|(name, _)| name.clone()).collect(),
         backends: backends.iter().map(|(name, _)| name.clone()).collect(),
     };
-    let sources = sources.into_iter().filter_map(|(name, value)| source::source(collect, name, value, vars, no_file));
-    let sources: Vec<Source> = sources.collect();
+    let sources: Vec<Source> = sources
+        .into_iter()
+        .filter_map(|(name, value)| source::source(collect, name, value, &catalogue, vars, no_file))
+        .collect();
     let backends = backends.into_iter().filter_map(|(name, value)| {
         let backend = parts::backend(collect, &name, value, vars)?;
         Some((name, backend))
@@ -146,7 +155,21 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin = Admin { listen: admin.listen, token, hosts: admin.hosts, tls: admin_tls };
-    Ok(Config { server, tls, admin, journal, dedup, telemetry, sources, backends, routes, demo })
+    Ok(Config { server, tls, admin, journal, dedup, telemetry, catalogue, sources, backends, routes, demo })
+}
+
+/// The providers alone, for who asks for nothing else.
+///
+/// # Errors
+/// Every mistake of `[catalogue]` and its files.
+pub fn catalogue(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Catalogue, Errors> {
+    let mut mistakes = Vec::new();
+    let layers = Layers::read(&embedded(files.is_empty()), files, vars, &mut mistakes);
+    let mut sections = layers.merged.clone();
+    let collect = &mut Collector { layers: &layers, mistakes };
+    let own: catalogue::settings::Settings = settings(collect, &mut sections, "catalogue");
+    let catalogue = providers::read(collect, &own);
+    if collect.mistakes.is_empty() { Ok(catalogue) } else { Err(Errors(std::mem::take(&mut collect.mistakes))) }
 }
 
 /// The lowest layer.
@@ -167,7 +190,8 @@ where
 }
 
 fn unknown(collect: &mut Collector, left: &Map<String, Value>) {
-    const SECTIONS: [&str; 8] = ["server", "admin", "journal", "dedup", "telemetry", "sources", "backends", "routes"];
+    const SECTIONS: [&str; 9] =
+        ["server", "admin", "journal", "dedup", "telemetry", "catalogue", "sources", "backends", "routes"];
     let mut names: Vec<&String> = left.keys().collect();
     names.sort();
     for name in names {

@@ -58,8 +58,17 @@ pub struct Dispatch {
     /// Whether what is set aside is being kept.
     keeps_aside: AtomicBool,
     tasks: TaskTracker,
-    drain: CancellationToken,
+    ending: Ending,
     halt: CancellationToken,
+}
+
+/// How lanes are told to end.
+#[derive(Debug, Clone, Default)]
+struct Ending {
+    /// Once nothing is left that the broker takes.
+    drained: CancellationToken,
+    /// With the batch in flight: whatever the broker has of it is decided.
+    now: CancellationToken,
 }
 
 /// Runs a lane until it ends; one that panics is started again where its cursor stands, since nobody else
@@ -107,7 +116,7 @@ impl Dispatch {
         // Blocks, while nothing else runs yet.
         let replays = Replays::open(&options.dead, &options.journal, &names);
         let tasks = TaskTracker::new();
-        let (drain, halt) = (CancellationToken::new(), CancellationToken::new());
+        let (ending, halt) = (Ending::default(), CancellationToken::new());
         let mut lanes = Vec::new();
         for (name, backend) in backends {
             let cursor_name = cursor_name(&name);
@@ -123,9 +132,9 @@ impl Dispatch {
             let status = Arc::new(Status::new(name, cursor.decided));
             let lane = {
                 let (parts, replays) = (options.clone(), replays.clone());
-                let (status, drain) = (status.clone(), drain.clone());
+                let (status, ending) = (status.clone(), ending.clone());
                 move |cursor| {
-                    lane::Lane::new(&parts, &replays, status.clone(), backend.clone(), cursor, drain.clone()).run()
+                    lane::Lane::new(&parts, &replays, status.clone(), backend.clone(), cursor, ending.clone()).run()
                 }
             };
             let (journal, status_of_lane, halt) = (options.journal.clone(), status.clone(), halt.clone());
@@ -138,7 +147,7 @@ impl Dispatch {
             lanes.push(status);
         }
         tasks.close();
-        Self { lanes, replays, keeps_aside: AtomicBool::new(false), tasks, drain, halt }
+        Self { lanes, replays, keeps_aside: AtomicBool::new(false), tasks, ending, halt }
     }
 
     /// Keeps what sources set aside as dead letters from now on, durably once this returns. Where that is not `wanted`, only
@@ -152,7 +161,7 @@ impl Dispatch {
             return;
         }
         let cursor = aside::register(journal).await;
-        let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.drain.clone());
+        let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.ending.drained.clone());
         let halt = self.halt.clone();
         self.tasks.spawn(async move {
             tokio::select! {
@@ -199,13 +208,18 @@ impl Dispatch {
         }
     }
 
-    /// Lets every lane publish what waits as long as its broker takes it, at most until `patience` is over, then ends them.
+    /// Lets every lane publish what waits as long as its broker takes it, then finish the batch in flight, then ends them:
+    /// within `patience` in all.
     pub async fn stop(&self, patience: Duration) {
-        self.drain.cancel();
-        if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            self.halt.cancel();
-            self.tasks.wait().await;
+        let deadline = tokio::time::Instant::now() + patience;
+        for (token, until) in [(&self.ending.drained, deadline - patience / 2), (&self.ending.now, deadline)] {
+            token.cancel();
+            if tokio::time::timeout_at(until, self.tasks.wait()).await.is_ok() {
+                return;
+            }
         }
+        self.halt.cancel();
+        self.tasks.wait().await;
     }
 }
 

@@ -29,14 +29,15 @@ mod ring;
 mod scan;
 mod segment;
 pub mod settings;
+mod shared;
 mod sidecar;
 mod tail;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ use tokio::sync::{oneshot, watch};
 
 pub use cursors::Cursor;
 pub use reader::Reader;
+use shared::Shared;
 
 use crate::event::Envelope;
 use crate::telemetry::Metrics;
@@ -186,28 +188,6 @@ pub struct Journal {
     lock: Arc<lock::DirLock>,
 }
 
-/// What the threads and the readers share.
-struct Shared {
-    disk: Box<dyn disk::Disk>,
-    dir: PathBuf,
-    id: [u8; 16],
-    settings: settings::Settings,
-    /// Longest window of any source, seconds.
-    window_s: AtomicU64,
-    clock: Clock,
-    metrics: Metrics,
-    queue: queue::Queue,
-    /// Sequence of the last event that is on disk and in memory.
-    tail: watch::Sender<u64>,
-    state: watch::Sender<State>,
-    ring: RwLock<ring::Ring>,
-    /// In order; the last one is written to.
-    segments: RwLock<Vec<Arc<segment::Segment>>>,
-    cursors: Mutex<cursors::Cursors>,
-    damaged: Mutex<reader::Damaged>,
-    keeper: keeper::Desk,
-}
-
 /// A panic elsewhere must not close the journal: what the lock guards is consistent at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -228,21 +208,34 @@ impl Journal {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let lock = lock::DirLock::take(&options.settings.dir)?;
         let (shared, writer) = recovery::open(options, Box::new(disk::System), || lock.sign())?;
-        let shared = Arc::new(shared);
+        Self::start(Arc::new(shared), writer, lock)
+    }
+
+    fn start(shared: Arc<Shared>, writer: writer::Writer, lock: lock::DirLock) -> Result<Self, OpenError> {
         let mut threads = Vec::new();
         for (name, body) in [
             (
                 "journal-writer",
                 Box::new({
                     let shared = shared.clone();
-                    move || writer.run(&shared)
+                    move || {
+                        // What it was about to write is unknown: as after failed writes, a restart finds out.
+                        if catch_unwind(AssertUnwindSafe(|| writer.run(&shared))).is_err() {
+                            shared.give_up("the thread that writes panicked");
+                        }
+                    }
                 }) as Box<dyn FnOnce() + Send>,
             ),
             (
                 "journal-keeper",
                 Box::new({
                     let shared = shared.clone();
-                    move || keeper::run(&shared)
+                    move || {
+                        while catch_unwind(AssertUnwindSafe(|| keeper::run(&shared))).is_err() {
+                            tracing::error!("the thread that keeps house panicked; it is started again");
+                            std::thread::sleep(keeper::ROUND);
+                        }
+                    }
                 }),
             ),
         ] {
@@ -355,43 +348,6 @@ impl Journal {
             }
         }
         self.lock.release();
-    }
-}
-
-impl Shared {
-    fn segments(&self) -> Vec<Arc<segment::Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// First sequence of the oldest segment.
-    fn first(&self) -> u64 {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.first().map_or(1, |segment| segment.first)
-    }
-
-    fn before_oldest(&self) -> u64 {
-        self.first().saturating_sub(1)
-    }
-
-    fn bytes(&self) -> u64 {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().map(|segment| segment.capacity()).sum()
-    }
-
-    fn set_state(&self, state: State) {
-        self.metrics.journal_open.set(i64::from(state == State::Open));
-        self.state.send_if_modified(|current| {
-            let changed = *current != state;
-            if changed {
-                match &state {
-                    State::Open => tracing::info!("journal takes events again"),
-                    State::Full(why) => tracing::error!("journal is full: {why}"),
-                    State::Closed(why) => tracing::error!("journal is closed: {why}"),
-                }
-                *current = state;
-            }
-            changed
-        });
     }
 }
 

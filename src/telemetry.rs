@@ -2,6 +2,7 @@
 
 pub mod log;
 pub mod metrics;
+mod process;
 mod refusals;
 mod scrape;
 pub mod settings;

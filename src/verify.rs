@@ -40,7 +40,8 @@ mod template;
 mod token;
 mod truelayer;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use crate::event::{Request, Secret};
 
@@ -89,6 +90,44 @@ pub enum Spec {
     Basic {},
     /// Nothing proves the sender.
     None {},
+}
+
+/// A `kind` that says it all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain {}
+
+macro_rules! kinds {
+    ($($kind:literal $spec:ty => $make:expr;)+) => {
+        /// Every `kind`.
+        pub const KINDS: &[&str] = &[$($kind),+];
+
+        impl Spec {
+            /// Reads the rest of a table `[verify]` of this kind. What derives from `Deserialize` reads the same, and
+            /// cannot tell at which key it fails.
+            ///
+            /// # Errors
+            /// What the deserializer finds wrong.
+            pub fn parse<'de, D: Deserializer<'de>>(kind: &str, table: D) -> Result<Self, D::Error> {
+                match kind {
+                    $($kind => <$spec>::deserialize(table).map($make),)+
+                    _ => Err(D::Error::unknown_variant(kind, KINDS)),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    "hmac" HmacSpec => Self::Hmac;
+    "digest" DigestSpec => Self::Digest;
+    "signature" SignatureSpec => Self::Signature;
+    "jwt" JwtSpec => Self::Jwt;
+    "sns" SnsSpec => Self::Sns;
+    "truelayer" TrueLayerSpec => Self::TrueLayer;
+    "token" TokenSpec => Self::Token;
+    "basic" Plain => |Plain {}| Self::Basic {};
+    "none" Plain => |Plain {}| Self::None {};
 }
 
 /// What is wrong with a [`Spec`].

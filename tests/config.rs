@@ -2,6 +2,8 @@
 
 #[path = "support/annotated.rs"]
 mod annotated;
+#[path = "support/own.rs"]
+mod own;
 
 use std::path::PathBuf;
 use std::time::Duration;

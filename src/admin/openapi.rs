@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi, ToSchema};
 
-use super::{backends, consumers, dead, events, health, log_level, refusals, replay, stream};
+use super::{backends, consumers, dead, deliveries, events, health, log_level, refusals, replay, stream};
 
 /// Media type of an error.
 const PROBLEM: &str = "application/problem+json";
@@ -21,7 +21,7 @@ const PROBLEM: &str = "application/problem+json";
     ),
     paths(
         health::live, health::ready, health::metrics, show, health::status, log_level::show, log_level::put, health::sources, refusals::list,
-        events::list, stream::stream, events::show, replay::event, consumers::list, consumers::events, consumers::put,
+        events::list, stream::stream, events::show, deliveries::list, replay::event, consumers::list, consumers::events, consumers::put,
         consumers::delete, backends::list, backends::pause, backends::resume, dead::list, dead::show, dead::delete,
         dead::replay, replay::list, replay::range, replay::cancel,
     ),

@@ -6,7 +6,9 @@ use actix_web::http::header::ALLOW;
 use actix_web::{HttpResponse, Route, web};
 
 use super::problem::Problem;
-use super::{backends, console, consumers, dead, events, health, log_level, openapi, refusals, replay, stream};
+use super::{
+    backends, console, consumers, dead, deliveries, events, health, log_level, openapi, refusals, replay, stream,
+};
 
 /// One method of one path.
 pub struct Entry {
@@ -41,6 +43,7 @@ pub const API: &[Entry] = table! {
     GET "/v1/events" events::list;
     GET "/v1/events/stream" stream::stream;
     GET "/v1/events/{sequence}" events::show;
+    GET "/v1/events/{sequence}/deliveries" deliveries::list;
     POST "/v1/events/{sequence}/replay" replay::event;
     GET "/v1/consumers" consumers::list;
     GET "/v1/consumers/{name}/events" consumers::events;

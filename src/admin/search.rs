@@ -4,22 +4,21 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::{Duration, Instant};
 
 use super::page::Filter;
 use super::time;
 use crate::event::Stored;
 use crate::journal::{Journal, Reader};
 
-/// Events looked at for one page where many may be wanted.
-const LOOK: usize = 20_000;
-/// Events looked at where hardly any is wanted: the answer takes some tenths of a second.
-const LOOK_FAR: usize = 200_000;
+/// How long one page may look: whoever waits for it does not notice, and asks for the next.
+const PATIENCE: Duration = Duration::from_millis(60);
 /// Most bytes of bodies on one page.
 const BYTES: usize = 8 << 20;
 /// Events read at once.
 const STEP: u64 = 500;
-/// Most positions that one step goes back; behind a crash they may hold no event.
-const LEAP: u64 = 65_536;
+/// Most positions that one step goes back: so many events are looked at before it is asked how long that took.
+const LEAP: u64 = 2_000;
 /// Times of neighbouring events are not always in order: by less than this, milliseconds.
 const JITTER_MS: u64 = 2_000;
 
@@ -41,14 +40,13 @@ pub fn newest(journal: &Journal, before: Option<u64>, filter: &Filter, limit: us
     let mut reader = journal.reader(0);
     let (low, high) = bounds(journal, &mut reader, filter)?;
     let mut upper = before.unwrap_or(u64::MAX).min(high + 1);
-    let most = if filter.id.is_some() { LOOK_FAR } else { LOOK };
+    let begun = Instant::now();
     let mut span = if filter.is_all() { (limit as u64).max(1) } else { STEP };
-    let (mut events, mut looked, mut bytes) = (Vec::new(), 0, 0);
-    while upper > low + 1 && events.len() < limit && looked < most && bytes < BYTES {
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while upper > low + 1 && events.len() < limit && bytes < BYTES && begun.elapsed() < PATIENCE {
         let lower = upper.saturating_sub(span).max(low + 1);
         reader.seek(lower - 1);
-        let (window, seen) = window(&mut reader, upper, filter, limit - events.len())?;
-        looked += seen;
+        let window = window(&mut reader, upper, filter, limit - events.len())?;
         bytes += window.iter().map(|stored| stored.envelope.body.len()).sum::<usize>();
         events.extend(window.into_iter().rev());
         upper = lower;
@@ -59,14 +57,13 @@ pub fn newest(journal: &Journal, before: Option<u64>, filter: &Filter, limit: us
     Ok(Found { events, next, is_complete: next <= low + 1 })
 }
 
-/// The last `most` wanted events up to the position before `upper`, and how many were looked at.
-fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize) -> io::Result<(VecDeque<Stored>, usize)> {
-    let (mut kept, mut seen) = (VecDeque::new(), 0);
+/// The last `most` wanted events up to the position before `upper`.
+fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize) -> io::Result<VecDeque<Stored>> {
+    let mut kept = VecDeque::new();
     while reader.position() + 1 < upper {
         let batch = reader.read(STEP as usize, BYTES)?;
         let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
         for stored in batch.into_iter().take_while(|stored| stored.sequence < upper) {
-            seen += 1;
             if filter.wants(&stored) {
                 kept.push_back(stored);
             }
@@ -78,7 +75,7 @@ fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize) -> io::
             break;
         }
     }
-    Ok((kept, seen))
+    Ok(kept)
 }
 
 /// The positions between which the wanted times lie: behind the first, up to the second. Blocks.

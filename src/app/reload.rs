@@ -187,3 +187,6 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     }
     keys
 }
+
+#[cfg(test)]
+mod tests;

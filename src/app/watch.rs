@@ -20,16 +20,26 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Most symbolic links that are followed from one file.
 const LINKS: usize = 16;
 
-/// What stands in the files: SHA-256 of each; `None` for one that cannot be read.
+/// What stands in the files, and the names in the folders: SHA-256 of each; `None` for one that cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
 impl Contents {
     /// Reads `files`; blocks.
     pub fn of(files: BTreeSet<PathBuf>) -> Self {
-        let digest = |path: &Path| std::fs::read(path).ok().map(|bytes| Sha256::digest(bytes).into());
+        let digest = |path: &Path| {
+            let bytes = if path.is_dir() { names(path) } else { std::fs::read(path).ok() };
+            bytes.map(|bytes| Sha256::digest(bytes).into())
+        };
         Self(files.into_iter().map(|path| (path.clone(), digest(&path))).collect())
     }
+}
+
+/// The names in a folder, in order, as bytes that differ where they do.
+fn names(folder: &Path) -> Option<Vec<u8>> {
+    let entries = std::fs::read_dir(folder).ok()?;
+    let names: BTreeSet<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    Some(names.iter().flat_map(|name| [name.as_encoded_bytes(), b"\0"].concat()).collect())
 }
 
 /// Follows the files of one configuration after the other.
@@ -109,6 +119,9 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
         None => path.to_owned(),
     };
     let mut found = BTreeSet::new();
+    if file.is_dir() {
+        found.extend(file.canonicalize());
+    }
     let mut path = file.to_owned();
     for _ in 0..LINKS {
         let directory = parent(&path);
@@ -174,6 +187,17 @@ mod tests {
             assert!(changes(&mut watch, swap).await, "{version}");
             watch.follow(Contents::of([at("a.toml")].into()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_comes_into_a_folder_or_goes_is_a_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("providers"), dir.path().join("providers/a.toml"));
+        std::fs::create_dir(&folder).unwrap();
+        let mut watch = watch(&folder);
+        assert!(changes(&mut watch, || std::fs::write(&file, "1").unwrap()).await);
+        watch.follow(Contents::of([folder.clone(), file.clone()].into()));
+        assert!(changes(&mut watch, || std::fs::remove_file(&file).unwrap()).await);
     }
 
     #[tokio::test]

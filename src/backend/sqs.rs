@@ -187,13 +187,14 @@ impl Session for Queue {
 
 impl Queue {
     async fn send_all(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        // The lane gives a call up some time after that.
+        let last_start = Instant::now() + self.settings.timeout;
         if batch.iter().any(|stored| message::least_bytes(stored) > self.max_message) {
             // The queue's limit may have been raised since; without an answer the known one stands.
             if let Ok(attributes) = self.attributes().await {
                 self.notice(&attributes);
             }
         }
-        let last_start = Instant::now() + self.settings.timeout;
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
         let queue = &*self;
         for mut round in queue.rounds(batch) {

@@ -46,6 +46,9 @@ pub struct Contract {
     /// What else a source may set in `options`, and what that is for.
     #[serde(default)]
     pub options: BTreeMap<String, String>,
+    /// Whether it stands in a source, which sets what it names in `options` itself.
+    #[serde(skip)]
+    pub inline: bool,
     /// Keys whose facts come from memory rather than from the sender's page or library.
     #[serde(default)]
     pub recalled: Vec<String>,
@@ -91,7 +94,7 @@ pub struct EventSpec {
 }
 
 /// `[[handshake]]`: a request that is answered, never ferried.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeSpec {
     /// How to tell it from an event.
@@ -115,7 +118,7 @@ pub struct HandshakeSpec {
 }
 
 /// `visit`: what a sender wants fetched as a sign of consent.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VisitSpec {
     /// Place of the address, e.g. `body:/SubscribeURL`.
@@ -125,7 +128,7 @@ pub struct VisitSpec {
 }
 
 /// `remember`: a sender that chooses the secret itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RememberSpec {
     /// Place of the secret, e.g. `header:x-hook-secret`.
@@ -136,7 +139,7 @@ pub struct RememberSpec {
 
 /// Conditions of a handshake; all of those given must hold. A value is the text itself, `*` for any, or
 /// `{option:NAME}` for what the source sets: without that the condition does not hold.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct When {
     /// The method.
@@ -156,7 +159,7 @@ pub struct When {
 }
 
 /// The answer to a handshake.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplySpec {
     /// The status.
@@ -173,7 +176,7 @@ pub struct ReplySpec {
 }
 
 /// `[sample]`: what a request of this sender looks like.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// A type that the sender knows.
@@ -192,7 +195,7 @@ impl Default for Sample {
 }
 
 /// `[[example]]`: a request with its secret and time, from a computation other than ours.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
     /// Secret or public key as the sender shows it to the operator; empty where a request shows its own key.
@@ -227,7 +230,7 @@ pub struct Example {
 }
 
 /// Attributes that an example must give; what is left out must be absent.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Expect {
     /// The event id.
@@ -247,7 +250,7 @@ pub struct Expect {
 
 impl Contract {
     /// A contract of which only the scheme and the places of the attributes are known.
-    pub(super) fn bare(verify: Spec, event: EventSpec) -> Self {
+    pub fn inline(verify: Spec, event: EventSpec) -> Self {
         Self {
             title: "Custom".to_owned(),
             docs: None,
@@ -260,6 +263,7 @@ impl Contract {
             retry_horizon: None,
             experimental: false,
             options: BTreeMap::new(),
+            inline: true,
             recalled: Vec::new(),
             verify,
             event,

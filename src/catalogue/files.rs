@@ -258,12 +258,13 @@ files! {
     "zoom"
 }
 
-/// The name most like `name`: the one with the longest common beginning, of three letters at least; of several the
-/// shortest.
-pub(super) fn near(name: &str) -> Option<String> {
+/// The name most like `name`, among ours and `more`: the one with the longest common beginning, of three letters at
+/// least; of several the shortest.
+pub(super) fn near<'a>(name: &str, more: impl Iterator<Item = &'a str>) -> Option<String> {
     let common = |other: &str| other.bytes().zip(name.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
-    let (other, _) = FILES.iter().max_by_key(|(other, _)| (common(other), Reverse(other.len())))?;
-    (common(other) >= 3).then(|| (*other).to_owned())
+    let all = FILES.iter().map(|(name, _)| *name).chain(more);
+    let other = all.max_by_key(|other| (common(other), Reverse(other.len())))?;
+    (common(other) >= 3).then(|| other.to_owned())
 }
 
 #[cfg(test)]
@@ -283,9 +284,10 @@ mod tests {
 
     #[test]
     fn a_misspelt_name_leads_to_the_right_one() {
-        assert_eq!(near("githib").as_deref(), Some("github"));
-        assert_eq!(near("gitla").as_deref(), Some("gitlab"));
-        assert_eq!(near("Stripe").as_deref(), Some("stripe"));
-        assert_eq!(near("zzz"), None);
+        assert_eq!(near("githib", [].into_iter()).as_deref(), Some("github"));
+        assert_eq!(near("gitla", [].into_iter()).as_deref(), Some("gitlab"));
+        assert_eq!(near("Stripe", [].into_iter()).as_deref(), Some("stripe"));
+        assert_eq!(near("zzz", ["zzzz"].into_iter()).as_deref(), Some("zzzz"));
+        assert_eq!(near("zzz", [].into_iter()), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
-use super::contract::HandshakeSpec;
+use super::contract::{Contract, HandshakeSpec};
 use super::read::{Compiler, Place, Reader};
 use super::value::Value;
 use super::{ContractError, Provider};
@@ -107,7 +107,8 @@ enum Part {
 const CONTENT_TYPES: [&str; 2] = ["text/plain", "application/json"];
 
 impl Handshake {
-    pub(super) fn new(spec: &HandshakeSpec, options: &BTreeMap<String, String>) -> Result<Self, ContractError> {
+    pub(super) fn new(spec: &HandshakeSpec, contract: &Contract) -> Result<Self, ContractError> {
+        let options = &contract.options;
         let content_type = CONTENT_TYPES.into_iter().find(|known| *known == spec.reply.content_type);
         let content_type = content_type.ok_or_else(|| {
             ContractError::key("handshake.reply.content_type", format!("is none of {}", CONTENT_TYPES.join(", ")))
@@ -125,6 +126,8 @@ impl Handshake {
                 let place = place(&mut compiler, &format!("{scheme}:{name}"), "handshake.when")?;
                 let option = expected.strip_prefix("{option:").and_then(|name| name.strip_suffix('}'));
                 let expected = match option {
+                    // What a source does not set is no condition that holds.
+                    Some(name) if contract.inline => Wanted::Option(name.to_owned()),
                     Some(name) => Wanted::Option(declared(name, options, "handshake.when")?),
                     None if expected == "*" => Wanted::Any,
                     None => Wanted::Text(expected.clone()),
@@ -137,8 +140,12 @@ impl Handshake {
         }
         let without = when.without.iter().map(|text| place(&mut compiler, text, "handshake.when"));
         let without = without.collect::<Result<_, _>>()?;
-        let options_known = when.without_option.iter().map(|name| declared(name, options, "handshake.when"));
-        let without_option = options_known.collect::<Result<_, _>>()?;
+        let without_option = when.without_option.iter().map(|name| match contract.inline {
+            // What a source must not set cannot be told from what it sets.
+            true => Ok(name.clone()),
+            false => declared(name, options, "handshake.when"),
+        });
+        let without_option = without_option.collect::<Result<_, _>>()?;
         let effect = wish(&mut compiler, spec)?;
         let body = parts(&mut compiler, &spec.reply.body, options)?;
         let mut headers = Vec::new();

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::http::{Answer, Client, Method, header};
 use super::remote::Remote;
@@ -108,14 +107,31 @@ pub fn line(text: &str) -> anyhow::Result<ControlFlow<()>> {
     }
 }
 
-/// One JSON value on one line, otherwise as it is: line breaks stand only between its tokens.
-pub fn one_line(json: &RawValue) -> String {
-    json.get().replace(['\n', '\r'], " ")
+/// One JSON value on one line, and of the same meaning: line breaks stand only between its tokens. What would change how
+/// a terminal shows a line stands only in its texts, and is escaped there.
+pub fn one_line(json: &str) -> String {
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' | '\r' => line.push(' '),
+            // A tab stands between tokens too.
+            c if is_unseen(c) && c != '\t' => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
-/// Text of a sender or a broker as a terminal may see it: control characters are escaped.
+/// Whether a character shows nothing and changes what a terminal shows beside it: control characters, ends of lines
+/// that only some programs know, and marks that turn the direction of writing.
+fn is_unseen(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Text of a sender or a broker as a terminal may see it: what is unseen is escaped.
 pub fn plain(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars().flat_map(|c| if is_unseen(c) { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// As [`plain`], but line breaks and tabs stay.
@@ -146,6 +162,16 @@ mod tests {
     fn what_a_sender_wrote_cannot_move_the_cursor_of_a_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\r\n\u{9b}é"), "a\\u{1b}[2Jb\\r\\n\\u{9b}é");
         assert_eq!(plain_lines("a\n\tb\u{7}"), "a\n\tb\\u{7}");
+        assert_eq!(plain("a\u{202e}b\u{2028}\u{2066}ü"), "a\\u{202e}b\\u{2028}\\u{2066}ü");
+    }
+
+    #[test]
+    fn json_on_one_line_means_the_same_and_nothing_in_it_turns_a_line_around() {
+        let json = "{\t\"a\": \"x\u{202e}y\u{9b}\u{7f}\u{2028}é\\n\",\r\n \"b\": 1e400}";
+        let line = one_line(json);
+        assert_eq!(line, "{\t\"a\": \"x\\u202ey\\u009b\\u007f\\u2028é\\n\",   \"b\": 1e400}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(&text.replace("1e400", "1")).unwrap();
+        assert_eq!(read(&line), read(json));
     }
 
     #[test]

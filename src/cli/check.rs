@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use humantime::format_duration;
 
 use crate::backend::{Backend, Context};
+use crate::catalogue::Provider;
 use crate::config::{Config, DEFAULT, Source};
 use crate::event::BackendName;
 
@@ -24,6 +25,9 @@ pub fn describe(config: &Config) -> String {
     let token = if config.admin.token.is_some() { "with a token" } else { "without a token" };
     let _ = writeln!(out, "admin on {}, {token}", config.admin.listen);
     journal(config, &mut out);
+    for (file, provider) in config.catalogue.own() {
+        let _ = writeln!(out, "provider {} in {}: {}", provider.id, file.display(), examples(provider));
+    }
     for source in &config.sources {
         describe_source(config, source, &mut out);
     }
@@ -37,6 +41,15 @@ pub fn describe(config: &Config) -> String {
         out.push_str("no backend: events stay in the journal for its readers\n");
     }
     out
+}
+
+/// How many requests show that a contract does what it says; one that does not never comes here.
+fn examples(provider: &Provider) -> String {
+    match provider.contract.example.len() {
+        0 => "no [[example]], so nothing shows that it is right".to_owned(),
+        1 => "its example holds".to_owned(),
+        n => format!("its {n} examples hold"),
+    }
 }
 
 fn journal(config: &Config, out: &mut String) {
@@ -91,6 +104,9 @@ fn describe_source(config: &Config, source: &Source, out: &mut String) {
     }
     let tolerance = provider.rule.tolerance_s().map(|s| format!(", signed at most {s} s ago")).unwrap_or_default();
     let _ = writeln!(out, "  {secrets}{tolerance}");
+    if provider.contract.inline && !provider.contract.example.is_empty() {
+        let _ = writeln!(out, "  {}", examples(provider));
+    }
     let destinations = config.routes.reachable(source.name.as_str(), &provider.id);
     let names: Vec<&str> = destinations.iter().map(BackendName::as_str).collect();
     match (names.is_empty(), config.backends.is_empty()) {

@@ -3,16 +3,15 @@
 use std::process::ExitCode;
 
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Files;
-use super::Wrong;
 use super::api::{self, Api, line, one_line, plain, table};
 use super::events::described;
 use super::remote::{Options, Remote};
+use super::{Files, Wrong, note};
 use crate::dispatch::Id;
 
 /// Letters asked for at once.
@@ -65,6 +64,9 @@ struct Which {
     /// The backend
     #[arg(long, value_name = "NAME", requires = "all")]
     backend: Option<String>,
+    /// One JSON object a line: the id, and what became of the letter
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     remote: Options,
 }
@@ -102,8 +104,8 @@ pub fn run(args: &Args, files: &Files) -> anyhow::Result<ExitCode> {
         match &args.what {
             What::List { backend, json, remote } => list(backend.as_deref(), *json, remote.resolve(files)?).await,
             What::Show { id, json, remote } => show(id, *json, remote.resolve(files)?).await,
-            What::Replay(which) => each(which, "goes to its backend again", true, files).await,
-            What::Drop(which) => each(which, "is dropped", false, files).await,
+            What::Replay(which) => each(which, Deed::Replay, files).await,
+            What::Drop(which) => each(which, Deed::Drop, files).await,
         }
     })
 }
@@ -124,7 +126,7 @@ async fn list(backend: Option<&str>, json: bool, remote: Remote) -> anyhow::Resu
         let page = page(&mut api, backend, after.as_deref(), json).await?;
         report(&page.unreadable);
         let text = match json {
-            true => page.dead_letters.iter().map(|letter| one_line(letter)).collect::<Vec<_>>().join("\n"),
+            true => page.dead_letters.iter().map(|letter| one_line(letter.get())).collect::<Vec<_>>().join("\n"),
             false => rows(&page.dead_letters, is_first)?,
         };
         if !page.dead_letters.is_empty() {
@@ -143,7 +145,7 @@ async fn list(backend: Option<&str>, json: bool, remote: Remote) -> anyhow::Resu
 
 fn report(unreadable: &[Unreadable]) {
     for found in unreadable {
-        eprintln!("hookferry dead: {} is no letter: {}", plain(&found.file), plain(&found.detail));
+        note(&format!("dead: {} is no letter: {}", plain(&found.file), plain(&found.detail)));
     }
 }
 
@@ -167,7 +169,7 @@ fn time(time_ms: u64) -> String {
 async fn show(id: &Id, json: bool, remote: Remote) -> anyhow::Result<ExitCode> {
     let raw: Box<RawValue> = Api::new(remote)?.get(&format!("/v1/dead-letters/{id}"), &[]).await?;
     if json {
-        line(&one_line(&raw))?.is_break();
+        line(&one_line(raw.get()))?.is_break();
         return Ok(ExitCode::SUCCESS);
     }
     let letter: Letter = serde_json::from_str(raw.get())?;
@@ -188,8 +190,25 @@ async fn show(id: &Id, json: bool, remote: Remote) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is done to letters.
+#[derive(Clone, Copy)]
+enum Deed {
+    Replay,
+    Drop,
+}
+
+impl Deed {
+    fn told(self, id: &Id, json: bool) -> String {
+        let (status, words) = match self {
+            Self::Replay => ("replaying", "goes to its backend again"),
+            Self::Drop => ("dropped", "is dropped"),
+        };
+        if json { json!({"id": id.to_string(), "status": status}).to_string() } else { format!("{id} {words}") }
+    }
+}
+
 /// Does one thing to each letter; those that fail are told, and the others done.
-async fn each(which: &Which, done: &str, replay: bool, files: &Files) -> anyhow::Result<ExitCode> {
+async fn each(which: &Which, deed: Deed, files: &Files) -> anyhow::Result<ExitCode> {
     let mut api = Api::new(which.remote.resolve(files)?)?;
     let mut good = true;
     let (mut ids, mut after) = (which.ids.clone(), None);
@@ -205,17 +224,17 @@ async fn each(which: &Which, done: &str, replay: bool, files: &Files) -> anyhow:
         }
         for id in ids.drain(..) {
             let path = format!("/v1/dead-letters/{id}");
-            let result = match replay {
-                true => api.post::<Value>(&format!("{path}/replay"), &Value::Null).await.map(drop),
-                false => api.delete(&path).await,
+            let result = match deed {
+                Deed::Replay => api.post::<Value>(&format!("{path}/replay"), &Value::Null).await.map(drop),
+                Deed::Drop => api.delete(&path).await,
             };
             match result {
                 Ok(()) => {
                     // What was asked for is done whether or not somebody reads of it.
-                    line(&format!("{id} {done}"))?.is_break();
+                    line(&deed.told(&id, which.json))?.is_break();
                 }
                 Err(error) if error.is::<api::Refused>() => {
-                    eprintln!("hookferry dead: {id}: {error}");
+                    note(&format!("dead: {id}: {error}"));
                     good = false;
                 }
                 Err(error) => return Err(error),

@@ -1,15 +1,19 @@
 //! `hookferry events`: what was accepted and is kept, and replay of it to a backend.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::Files;
 use super::api::{self, Api, Refused, line, one_line, plain, plain_lines, table};
+use super::progress::{self, Bar};
 use super::remote::{Options, Remote};
+use super::{Files, note};
 
+/// How often it is looked how far a replay is.
+const LOOK: Duration = Duration::from_millis(250);
 /// Events asked for at once.
 const PAGE: u64 = 500;
 
@@ -46,6 +50,15 @@ struct List {
     /// Only events of these types; `*` stands for any text
     #[arg(long = "type", value_name = "GLOB")]
     kind: Option<String>,
+    /// Only the event with this id
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Received at or after: 2026-01-31T12:00:00Z, or 15m for so long ago
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Received before: as --since
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Begin after this sequence
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
@@ -79,11 +92,57 @@ struct Replay {
     /// Of the range, only events of these types; `*` stands for any text
     #[arg(long = "type", value_name = "GLOB", requires = "from")]
     kind: Option<String>,
+    /// Of a range: end once it is published, which a command at a terminal does anyway
+    #[arg(long, requires = "from")]
+    wait: bool,
     /// The answer as one JSON object on a line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     remote: Options,
+}
+
+/// Where an event is.
+#[derive(Deserialize)]
+struct Places {
+    deliveries: Vec<Delivery>,
+}
+
+#[derive(Deserialize)]
+struct Delivery {
+    backend: String,
+    state: String,
+    detail: String,
+    seconds: Option<f64>,
+}
+
+impl Delivery {
+    fn told(&self) -> String {
+        let mut told = self.state.replace('_', " ");
+        if let Some(seconds) = self.seconds {
+            told.push_str(&format!(" {seconds:.3} s after its receipt"));
+        }
+        match self.detail.as_str() {
+            "" => told,
+            detail => format!("{told}: {}", plain(detail)),
+        }
+    }
+}
+
+/// How far the replays are that are not done.
+#[derive(Deserialize)]
+struct Replays {
+    replays: Vec<Order>,
+}
+
+#[derive(Deserialize)]
+struct Order {
+    id: String,
+    from: String,
+    to: String,
+    after: String,
+    delivered: u64,
+    rejected: u64,
 }
 
 #[derive(Deserialize)]
@@ -127,10 +186,12 @@ async fn list(args: &List, files: &Files) -> anyhow::Result<()> {
         let mut query = vec![("after", position.as_str()), ("limit", limit.as_str())];
         query.extend(args.source.as_deref().map(|source| ("source", source)));
         query.extend(args.kind.as_deref().map(|kind| ("type", kind)));
+        let others = [("id", &args.id), ("since", &args.since), ("until", &args.until)];
+        query.extend(others.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
         let page: Page = api.get("/v1/events", &query).await?;
         left = left.saturating_sub(page.events.len() as u64);
         let text = match args.json {
-            true => page.events.iter().map(|event| one_line(event)).collect::<Vec<_>>().join("\n"),
+            true => page.events.iter().map(|event| one_line(event.get())).collect::<Vec<_>>().join("\n"),
             false => rows(&page.events, is_first)?,
         };
         is_first &= page.events.is_empty();
@@ -144,7 +205,7 @@ async fn list(args: &List, files: &Files) -> anyhow::Result<()> {
         }
         after = next;
     }
-    eprintln!("hookferry events: {} shown; go on with --after {after}", args.limit);
+    note(&format!("events: {} shown; go on with --after {after}", args.limit));
     Ok(())
 }
 
@@ -161,9 +222,14 @@ fn rows(events: &[Box<RawValue>], with_head: bool) -> anyhow::Result<String> {
 }
 
 async fn show(sequence: u64, json: bool, remote: Remote) -> anyhow::Result<()> {
-    let event: Box<RawValue> = Api::new(remote)?.get(&format!("/v1/events/{sequence}"), &[]).await?;
-    let text = if json { one_line(&event) } else { described(&event)? };
-    line(&text).map(drop)
+    let mut api = Api::new(remote)?;
+    let event: Box<RawValue> = api.get(&format!("/v1/events/{sequence}"), &[]).await?;
+    if json {
+        return line(&one_line(event.get())).map(drop);
+    }
+    let Places { deliveries } = api.get(&format!("/v1/events/{sequence}/deliveries"), &[]).await?;
+    let places = deliveries.iter().map(|delivery| format!("{:<15}  {}\n", delivery.backend, delivery.told()));
+    line(&format!("{}{}", places.collect::<String>(), described(&event)?)).map(drop)
 }
 
 /// Attributes, one a line, then the data.
@@ -209,7 +275,29 @@ async fn replay(args: &Replay, files: &Files) -> anyhow::Result<()> {
             None => format!("events {} to {} go to {backend} again (replay {})", text("from"), text("to"), text("id")),
         },
     };
-    line(&told).map(drop)
+    line(&told)?.is_break();
+    if args.from.is_some() && (args.wait || progress::is_seen()) {
+        follow(&mut api, answer["id"].as_str().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+/// Waits until a replay is over. Whoever ends the command ends nothing but the wait.
+async fn follow(api: &mut Api, id: &str) -> anyhow::Result<()> {
+    let mut bar = Bar::new();
+    loop {
+        let Replays { replays } = api.get("/v1/replays", &[]).await?;
+        let Some(order) = replays.into_iter().find(|order| order.id == id) else { break };
+        let (from, to, after): (u64, u64, u64) = (order.from.parse()?, order.to.parse()?, order.after.parse()?);
+        let words = match order.rejected {
+            0 => format!("{} delivered", order.delivered),
+            rejected => format!("{} delivered, {rejected} dead letters", order.delivered),
+        };
+        bar.show((after + 1).saturating_sub(from), (to + 1).saturating_sub(from), &words);
+        tokio::time::sleep(LOOK).await;
+    }
+    bar.end();
+    Ok(())
 }
 
 fn hint(error: anyhow::Error) -> anyhow::Error {

@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
+use super::api::plain;
 use super::trust::Trust;
 
 /// Longest wait for a connection.
@@ -112,6 +113,10 @@ impl Answer {
 
     /// Status and, where the body is a problem document (RFC 9457), its code and detail: one line for a person.
     pub fn summary(&self) -> String {
+        plain(&self.words())
+    }
+
+    fn words(&self) -> String {
         let json: Option<serde_json::Value> = serde_json::from_slice(&self.body).ok();
         let text = |name| json.as_ref().and_then(|json| json.get(name)).and_then(serde_json::Value::as_str);
         match (text("title"), text("detail")) {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Wrong, print};
-use crate::catalogue::{self, CatalogueError, HandshakeSpec, Provider, Value};
+use super::{Files, Wrong, print};
+use crate::catalogue::{Catalogue, CatalogueError, HandshakeSpec, Provider, Value};
+use crate::config;
 use crate::verify::{Encoding, FieldSpec, Spec};
 
 /// List the senders that are known, or show one in full
@@ -21,12 +22,13 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// [`Wrong`]: nobody has this name.
-pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+/// [`Wrong`]: nobody has this name. [`config::Errors`]: a provider file cannot be read.
+pub fn run(args: &Args, files: &Files) -> anyhow::Result<ExitCode> {
+    let catalogue = config::catalogue(&files.config, &config::environment())?;
     let text = match &args.name {
-        None => list(args.markdown)?,
-        Some(name) => match catalogue::provider(name) {
-            Ok(provider) => entry(&provider, args.markdown),
+        None => list(&catalogue, args.markdown)?,
+        Some(name) => match catalogue.provider(name) {
+            Ok(provider) => entry(&catalogue, &provider, args.markdown),
             Err(error @ CatalogueError::Unknown { .. }) => {
                 return Err(Wrong(format!("{error}; `hookferry providers` lists all")).into());
             }
@@ -36,11 +38,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     print(&text)
 }
 
-fn list(markdown: bool) -> Result<String, CatalogueError> {
+fn list(catalogue: &Catalogue, markdown: bool) -> Result<String, CatalogueError> {
     const HEAD: [&str; 5] = ["NAME", "SENDER", "PROOF", "WAITS", "RETRIES FOR"];
     let mut rows = Vec::new();
-    for name in catalogue::names() {
-        let provider = catalogue::provider(name)?;
+    for name in catalogue.names() {
+        let provider = catalogue.provider(name)?;
         let contract = &provider.contract;
         rows.push([
             name.to_owned(),
@@ -62,8 +64,8 @@ fn list(markdown: bool) -> Result<String, CatalogueError> {
             let [_, rest @ ..] = row.map(|cell| cell.replace('|', "\\|"));
             let _ = writeln!(out, "| {link} | {} |", rest.join(" | "));
         }
-        for name in catalogue::names() {
-            let _ = write!(out, "\n{}", entry(&catalogue::provider(name)?, true));
+        for name in catalogue.names() {
+            let _ = write!(out, "\n{}", entry(catalogue, &catalogue.provider(name)?, true));
         }
         return Ok(out);
     }
@@ -95,8 +97,11 @@ fn anchor(title: &str, name: &str) -> String {
     format!("{title} ({name})").to_lowercase().chars().filter_map(kept).collect()
 }
 
-fn entry(provider: &Provider, markdown: bool) -> String {
-    let facts = facts(provider);
+fn entry(catalogue: &Catalogue, provider: &Provider, markdown: bool) -> String {
+    let mut facts = facts(provider);
+    if let Some(file) = catalogue.file(&provider.id) {
+        facts.insert(0, ("file", file.display().to_string()));
+    }
     let (title, name) = (&provider.contract.title, &provider.id);
     let setup = provider.contract.setup.as_deref().map_or("", str::trim);
     let mut out = String::new();
@@ -313,13 +318,17 @@ fn time(duration: Duration) -> String {
 mod tests {
     use super::*;
 
+    fn built_in() -> Catalogue {
+        Catalogue::default()
+    }
+
     #[test]
     fn the_list_has_a_line_for_each_sender() {
-        let text = list(false).unwrap();
-        assert_eq!(text.lines().count(), 1 + catalogue::names().count());
+        let text = list(&built_in(), false).unwrap();
+        assert_eq!(text.lines().count(), 1 + built_in().names().len());
         let github = text.lines().find(|line| line.starts_with("github ")).unwrap();
         assert_eq!(github.split_whitespace().collect::<Vec<_>>(), ["github", "GitHub", "hmac-sha256", "10s", "never"]);
-        let markdown = list(true).unwrap();
+        let markdown = list(&built_in(), true).unwrap();
         assert!(
             markdown.contains("| name | sender | proof | waits | retries for |\n| --- | --- | --- | --- | --- |\n")
         );
@@ -328,7 +337,7 @@ mod tests {
 
     #[test]
     fn an_entry_says_what_to_configure_and_what_the_sender_does() {
-        let text = entry(&catalogue::provider("slack").unwrap(), false);
+        let text = entry(&built_in(), &built_in().provider("slack").unwrap(), false);
         for wanted in [
             "Slack (slack)",
             "hmac-sha256, hex, in the header x-slack-signature after `v0=`",
@@ -347,14 +356,14 @@ mod tests {
     fn the_page_of_all_senders_is_current() {
         let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/providers.md");
         let page = std::fs::read_to_string(file).unwrap();
-        assert!(page == list(true).unwrap(), "run: cargo run -- providers --markdown > docs/providers.md");
+        assert!(page == list(&built_in(), true).unwrap(), "run: cargo run -- providers --markdown > docs/providers.md");
     }
 
     #[test]
     fn every_entry_can_be_shown_and_configured() {
-        for name in catalogue::names() {
-            let provider = catalogue::provider(name).unwrap();
-            assert!(entry(&provider, true).contains(&format!("(`{name}`)")));
+        for name in built_in().names() {
+            let provider = built_in().provider(name).unwrap();
+            assert!(entry(&built_in(), &provider, true).contains(&format!("(`{name}`)")));
             let section: toml::Table = toml::from_str(&section(&provider)).unwrap();
             assert_eq!(section["sources"][name]["provider"].as_str(), Some(name));
         }
@@ -362,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_leads_to_the_nearest() {
-        let error = run(&Args { name: Some("githib".to_owned()), markdown: false }).unwrap_err();
+        let error = run(&Args { name: Some("githib".to_owned()), markdown: false }, &Files::default()).unwrap_err();
         assert!(error.is::<Wrong>());
         assert!(error.to_string().contains("`github`"), "{error}");
     }

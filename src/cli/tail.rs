@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::Files;
+use super::api::one_line;
 use super::http::{Client, Error, HeaderName, Method, header};
 use super::remote::{self, Remote};
 
@@ -144,7 +145,7 @@ fn print(parser: &mut sse::Parser, part: &[u8], out: &mut impl Write) -> io::Res
     let mut lines = String::new();
     parser.feed(part, |event| {
         // One event is one line, whatever the stream's framing was.
-        lines.extend(event.data.chars().map(|c| if c == '\n' { ' ' } else { c }));
+        lines.push_str(&one_line(&event.data));
         lines.push('\n');
     });
     match out.write_all(lines.as_bytes()).and_then(|()| out.flush()) {

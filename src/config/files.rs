@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use config::ValueKind;
 
 use super::layers::{Layers, Vars, walk};
-use super::{Config, Errors, embedded, load};
+use super::{Config, Errors, embedded, load, providers};
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
 const PATHS: [&[&str]; 8] = [
@@ -41,7 +41,7 @@ impl Origin {
         load(&self.files, &self.vars)
     }
 
-    /// The files, and those that they name: secrets, certificates, schemas. Needs no configuration that checks,
+    /// The files, and those that they name: secrets, certificates, schemas, the folder of providers and what is in it. Needs no configuration that checks,
     /// since whoever mends one may do it in any of them.
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let layers = Layers::read(&embedded(self.files.is_empty()), &self.files, &self.vars, &mut Vec::new());
@@ -51,6 +51,11 @@ impl Origin {
                 let ValueKind::String(text) = kind else { return };
                 if is_path(path) {
                     found.extend(file(text));
+                }
+                if path == ["catalogue", "dir"] {
+                    // A file that comes changes the folder.
+                    found.insert(PathBuf::from(&*text));
+                    found.extend(providers::files(text.as_ref()).unwrap_or_default());
                 }
                 // A list of the environment is one text with commas.
                 let parts = std::iter::once(text.as_str()).chain(text.split(','));
@@ -82,6 +87,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.toml");
         let text = r#"
+            [catalogue]
+            dir = "DIR"
             [server.tls]
             cert = "cert.pem"
             key = "key.pem"
@@ -94,7 +101,12 @@ mod tests {
             [backends.main]
             url = "file:url"
         "#;
-        std::fs::write(&file, text).unwrap();
+        let folder = dir.path().join("providers");
+        std::fs::create_dir(&folder).unwrap();
+        for name in ["acme.toml", "README.md"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        std::fs::write(&file, text.replace("DIR", folder.to_str().unwrap())).unwrap();
         let vars = [("HOOKFERRY__SOURCES__TWO__SECRETS".to_owned(), "file:x, file:y".to_owned())].into();
         let origin = Origin::new(vec![file.clone()], vars);
         assert!(origin.load().is_err());
@@ -102,7 +114,7 @@ mod tests {
         for name in ["cert.pem", "key.pem", "one", "schema.json", "more.json", "pin", "url", "x", "y"] {
             assert!(found.contains(Path::new(name)), "{name} in {found:?}");
         }
-        assert!(found.contains(&file));
-        assert_eq!(found.len(), 12, "{found:?}");
+        assert!(found.contains(&file) && found.contains(&folder) && found.contains(&folder.join("acme.toml")));
+        assert_eq!(found.len(), 14, "{found:?}");
     }
 }

@@ -76,10 +76,20 @@ impl Layers {
         Self { merged, layers }
     }
 
-    /// Sorts mistakes by layer, then by key.
+    /// A file that is no layer but stands for itself, and what is in it.
+    pub fn one(name: &str, text: &str) -> Result<(Self, Value), String> {
+        let root = parse(text, FileFormat::Toml)?;
+        let layers = vec![Layer { file: Some(name.to_owned()), root: root.clone() }];
+        Ok((Self { merged: Map::new(), layers }, root))
+    }
+
+    /// Sorts mistakes by layer, then by key; behind them come those that stand elsewhere, as they were found.
     pub fn sort(&self, mistakes: &mut [Mistake]) {
         let rank = |mistake: &Mistake| self.layers.iter().position(|layer| layer.file.as_ref() == Some(&mistake.file));
-        mistakes.sort_by_cached_key(|mistake| (rank(mistake).unwrap_or(usize::MAX), mistake.clone()));
+        mistakes.sort_by_cached_key(|mistake| match rank(mistake) {
+            Some(rank) => (rank, Some(mistake.clone())),
+            None => (usize::MAX, None),
+        });
     }
 
     /// Name of the highest layer that holds `path`, or else the nearest thing around it.

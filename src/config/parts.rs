@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use config::{Map, Value, ValueKind};
+use config::{ConfigError, Map, Value, ValueKind};
 
 use super::Vars;
 use super::mistake::did_you_mean;
@@ -67,27 +67,42 @@ pub fn backend(
 ) -> Option<backend::Settings> {
     let section = ["backends", name.as_str()];
     let complete = resolved(collect, &section, &mut value, vars);
+    chosen(collect, &section, value, "type", TYPES, |kind, table| backend::Settings::parse(kind, table))
+        .filter(|_| complete)
+}
+
+/// Reads a section of which `key` chooses the struct, by one of the words `known`.
+pub fn chosen<T>(
+    collect: &mut Collector,
+    section: &[&str],
+    mut value: Value,
+    key: &str,
+    known: &[&str],
+    parse: impl Fn(&str, Tracked) -> Result<T, ConfigError>,
+) -> Option<T> {
     let kind = match &mut value.kind {
-        ValueKind::Table(table) => table.remove("type"),
+        ValueKind::Table(table) => table.remove(key),
         _ => None,
     };
-    let at = ["backends", name.as_str(), "type"];
+    let at = [section, &[key]].concat();
     let Some(kind) = kind.and_then(|kind| kind.into_string().ok()) else {
-        collect.mistake(&at, format!("missing: one of {}", TYPES.join(", ")));
+        collect.mistake(&at, format!("missing: one of {}", known.join(", ")));
         return None;
     };
-    if !TYPES.contains(&kind.as_str()) {
-        let near = did_you_mean(&kind, TYPES.iter().copied());
-        collect.mistake(&at, format!("`{kind}` is not one of {}{near}", TYPES.join(", ")));
+    if !known.contains(&kind.as_str()) {
+        let near = did_you_mean(&kind, known.iter().copied());
+        collect.mistake(&at, format!("`{kind}` is not one of {}{near}", known.join(", ")));
         return None;
     }
-    let decode = |value| {
+    collect.section(section, value, |value| {
         let mut track = serde_path_to_error::Track::new();
-        let result = backend::Settings::parse(&kind, serde_path_to_error::Deserializer::new(value, &mut track));
+        let result = parse(&kind, serde_path_to_error::Deserializer::new(value, &mut track));
         result.map_err(|error| serde_path_to_error::Error::new(track.path(), error))
-    };
-    collect.section(&section, value, decode).filter(|_| complete)
+    })
 }
+
+/// A section that remembers where in it a mistake is.
+pub type Tracked<'a, 'b> = serde_path_to_error::Deserializer<'a, 'b, Value>;
 
 /// Reads all routes, each with its mistakes and its number.
 pub fn routes(collect: &mut Collector, value: Option<Value>) -> Vec<(usize, Route)> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::DEFAULT;
 use crate::event::route::Route;
 use crate::event::{BackendName, SourceName};
-use crate::{admin, backend, ingress, journal, telemetry};
+use crate::{admin, backend, catalogue, ingress, journal, telemetry};
 
 /// A configuration file: what [`super::load`] reads, section by section.
 #[derive(JsonSchema)]
@@ -27,6 +27,8 @@ struct File {
     dedup: Option<journal::settings::Dedup>,
     /// Traces that go to a collector.
     telemetry: Option<telemetry::settings::Settings>,
+    /// Providers beside those that are built in.
+    catalogue: Option<catalogue::settings::Settings>,
     /// Who may send: one section a sender.
     #[serde(default)]
     sources: BTreeMap<SourceName, ingress::settings::Source>,
@@ -176,8 +178,10 @@ mod tests {
             }
             let provider = toml(&std::fs::read_to_string(path).unwrap());
             let mut source = json!({"provider": "custom", "verify": provider["verify"]});
-            if let Some(event) = provider.get("event") {
-                source["event"] = event.clone();
+            for key in ["event", "handshake", "methods", "success_body", "sample", "example"] {
+                if let Some(value) = provider.get(key) {
+                    source[key] = value.clone();
+                }
             }
             fits(&json!({"sources": {"one": source}}));
         }

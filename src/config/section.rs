@@ -85,7 +85,8 @@ impl Collector<'_> {
             value.kind = ValueKind::Table(config::Map::new());
         }
         self.fractions(&path, &mut value);
-        let (mut filled, mut taken_out): (Vec<Vec<String>>, Vec<Vec<String>>) = Default::default();
+        let mut filled: Vec<(Vec<String>, usize)> = Vec::new();
+        let mut taken_out: Vec<Vec<String>> = Vec::new();
         loop {
             let error = match decode(value.clone()) {
                 Ok(settings) => return filled.is_empty().then_some(settings),
@@ -94,12 +95,13 @@ impl Collector<'_> {
             let mut inside = segments(error.path());
             let what = match root_cause(error.inner()) {
                 ConfigError::NotFound(field) => {
-                    inside.push(field.rsplit('.').next().unwrap_or(field).to_owned());
-                    // A text in its place lets the reading come to the next key that is missing.
-                    if !fill(&mut value, &inside) {
+                    // `config` puts the path before it.
+                    inside.push(field.rsplit(['.', ']']).next().unwrap_or(field).to_owned());
+                    // Something in its place lets the reading come to the next mistake.
+                    if filled.iter().any(|(path, _)| *path == inside) || !fill(&mut value, &inside, 0) {
                         return None;
                     }
-                    filled.push(inside.clone());
+                    filled.push((inside.clone(), 0));
                     if !taken_out.contains(&inside) {
                         self.record(&[path.clone(), inside].concat(), "missing".to_owned());
                     }
@@ -107,8 +109,12 @@ impl Collector<'_> {
                 }
                 cause => explain(cause, inside.last()),
             };
-            if filled.iter().any(|path| path.starts_with(&inside)) {
-                // The text that was filled in is what is wrong now.
+            if let Some((path, n)) = filled.iter_mut().find(|(path, _)| path.starts_with(&inside)) {
+                // What was filled in is what is wrong now.
+                *n += 1;
+                if *path == inside && fill(&mut value, &inside, *n) {
+                    continue;
+                }
                 return None;
             }
             let whole = [path.clone(), inside.clone()].concat();
@@ -126,6 +132,11 @@ impl Collector<'_> {
             }
         }
     }
+}
+
+/// The parts of `a.b[0].c`.
+pub fn steps(key: &str) -> impl Iterator<Item = &str> {
+    key.split(['.', '[', ']']).filter(|step| !step.is_empty())
 }
 
 /// `a.b[0].c`.
@@ -218,7 +229,9 @@ fn take_out(value: &mut Value, path: &[String]) -> bool {
     parent(value, path).is_some_and(|table| table.remove(last).is_some())
 }
 
-fn fill(value: &mut Value, path: &[String]) -> bool {
-    let Some((last, path)) = path.split_last() else { return false };
-    parent(value, path).is_some_and(|table| table.insert(last.clone(), Value::from("")).is_none())
+/// Puts the `n`-th filling where something is missing; `false` where there are no more.
+fn fill(value: &mut Value, path: &[String], n: usize) -> bool {
+    let fillings = [Value::from(""), Value::from(0), Value::from(false), Value::from(Vec::<String>::new())];
+    let (Some((last, path)), Some(filling)) = (path.split_last(), fillings.into_iter().nth(n)) else { return false };
+    parent(value, path).map(|table| table.insert(last.clone(), filling)).is_some()
 }

@@ -5,21 +5,16 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::mistake::did_you_mean;
+use super::contract::{contract, verify};
 use super::secrets::resolve;
 use super::section::{Collector, decode};
 use super::{DEMO, Vars};
-use crate::catalogue::{self, CatalogueError, ContractError, Provider};
+use crate::catalogue::{self, Catalogue, Provider};
 use crate::event::{Options, Secret, SecretRef, Setting, SourceName};
 use crate::ingress::networks::Networks;
 use crate::ingress::schema::{Schema, Schemas};
 use crate::ingress::settings;
-use crate::verify::{KeyError, Keys, RuleError, Spec};
-
-/// `provider` of a source that brings its own contract.
-const CUSTOM: &str = "custom";
-/// `provider` of a source that proves nothing.
-const NONE: &str = "none";
+use crate::verify::{KeyError, Keys};
 
 /// A source that checks.
 #[derive(Debug)]
@@ -60,20 +55,33 @@ impl Source {
 }
 
 /// Reads one source, its provider and its secrets; `None` where they cannot be read.
-pub fn source(collect: &mut Collector, name: SourceName, value: Value, vars: &Vars, no_file: bool) -> Option<Source> {
+pub fn source(
+    collect: &mut Collector,
+    name: SourceName,
+    mut value: Value,
+    catalogue: &Catalogue,
+    vars: &Vars,
+    no_file: bool,
+) -> Option<Source> {
     let before = collect.mistakes.len();
-    let mut settings: settings::Source = collect.section(&["sources", name.as_str()], value, decode)?;
+    let section = ["sources", name.as_str()];
+    let whole = verify(collect, &section, &mut value);
+    let mut settings: settings::Source = collect.section(&section, value, decode)?;
     for pattern in &mut settings.headers {
         *pattern = pattern.as_str().to_ascii_lowercase().into();
     }
     let clean = collect.mistakes.len() == before;
-    let mut reading = Reading { collect, name: name.as_str(), settings: &settings };
+    let mut reading = Reading { collect, name: name.as_str(), settings: &settings, catalogue };
     reading.own();
     let networks = Arc::new(reading.networks());
     let schemas = Arc::new(reading.schemas());
     let mut secrets = reading.secrets(vars);
     let options = reading.options(vars);
-    let provider = reading.provider()?;
+    if !whole {
+        // Nothing is known of a source whose signature is not.
+        return None;
+    }
+    let provider = reading.provider(clean)?;
     // A key set among the options counts like one among the public keys; the URL of one is fetched.
     if let (Some(jwks), true, Some(keys)) = (options.text("jwks"), provider.rule.wants_public_keys(), &mut secrets)
         && !jwks.contains("://")
@@ -95,6 +103,7 @@ struct Reading<'a, 'b> {
     collect: &'a mut Collector<'b>,
     name: &'a str,
     settings: &'a settings::Source,
+    catalogue: &'a Catalogue,
 }
 
 impl Reading<'_, '_> {
@@ -210,9 +219,9 @@ impl Reading<'_, '_> {
         options
     }
 
-    fn provider(&mut self) -> Option<Provider> {
+    fn provider(&mut self, clean: bool) -> Option<Provider> {
         let settings = self.settings;
-        let mut provider = self.contract()?;
+        let mut provider = contract(self.collect, self.name, settings, self.catalogue, clean)?;
         if let Some(tolerance) = settings.tolerance {
             match provider.clone().with_tolerance(tolerance) {
                 _ if tolerance < Duration::from_secs(1) => self.mistake("tolerance", "must be at least one second"),
@@ -235,60 +244,11 @@ impl Reading<'_, '_> {
         Some(provider)
     }
 
-    /// The provider as the catalogue, or the section itself, has it.
-    fn contract(&mut self) -> Option<Provider> {
-        let settings = self.settings;
-        let (custom, none) = (settings.provider == CUSTOM, settings.provider == NONE);
-        if settings.verify.is_some() && !custom {
-            self.mistake("verify", "stands only beside provider = \"custom\"");
-        }
-        if settings.event.is_some() && !custom && !none {
-            self.mistake("event", "stands only beside provider = \"custom\" or \"none\"");
-        }
-        if settings.insecure && !none {
-            self.mistake("insecure", "stands only beside provider = \"none\"");
-        }
-        let event = settings.event.clone().unwrap_or_default();
-        let contract = if none {
-            if !settings.insecure {
-                self.mistake("provider", "\"none\" checks nothing: if that is meant, say insecure = true beside it");
-            }
-            Provider::custom(NONE, Spec::None {}, event)
-        } else if custom {
-            let Some(verify) = settings.verify.clone() else {
-                self.mistake("verify", "missing: provider = \"custom\" needs its signature described here");
-                return None;
-            };
-            Provider::custom(self.name, verify, event)
-        } else {
-            match catalogue::provider(&settings.provider) {
-                Ok(provider) => return Some(provider),
-                Err(CatalogueError::Unknown { name, .. }) => {
-                    let near = did_you_mean(&name, catalogue::names().chain([CUSTOM, NONE]));
-                    self.mistake("provider", format!("no provider is named `{name}`{near}"));
-                }
-                Err(error) => self.mistake("provider", error.to_string()),
-            }
-            return None;
-        };
-        match contract {
-            Ok(provider) => Some(provider),
-            Err(ContractError::Verify(error)) => {
-                self.collect.mistake(&["sources", self.name, "verify", error.key], error.problem);
-                None
-            }
-            Err(error) => {
-                self.mistake("event", error.to_string());
-                None
-            }
-        }
-    }
-
     fn own_values(&mut self, provider: Provider, secrets: &[Secret], options: Options) -> Option<Provider> {
         match provider.with_own(secrets, options) {
             Ok(provider) => Some(provider),
-            Err(ContractError::Key { key, problem } | ContractError::Verify(RuleError { key, problem })) => {
-                self.mistake(key, problem);
+            Err(error) => {
+                self.mistake(error.place().trim_start_matches("verify."), error.problem());
                 None
             }
         }

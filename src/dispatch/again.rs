@@ -132,6 +132,7 @@ impl Again {
         if numbers.is_empty() {
             return Ok(None);
         }
+        let taken = numbers.clone();
         let (replays, name, most) = (self.replays.clone(), self.name.clone(), self.limits.bytes);
         let batch = blocking(move || {
             let (mut batch, mut bytes) = (BTreeMap::new(), 0);
@@ -151,7 +152,7 @@ impl Again {
             replays.put_letters(&name, numbers);
             Ok(batch.into_values().collect::<Vec<_>>())
         });
-        let batch = batch.await?;
+        let batch = batch.await.inspect_err(|_| self.replays.put_letters(&self.name, taken))?;
         if batch.is_empty() {
             return Ok(Some(Turn::default()));
         }

@@ -84,6 +84,11 @@ impl DeadLetters {
         self.dir.with_file_name(name)
     }
 
+    /// How many `backend` has.
+    pub fn count(&self, backend: &BackendName) -> i64 {
+        self.gauge(backend).get()
+    }
+
     /// Counts what an earlier process left, for `backends` also where that is nothing, and returns the letters that it was asked to publish again.
     ///
     /// # Errors

@@ -61,19 +61,15 @@ pub fn number(file: &str, extension: &str) -> Option<u64> {
 /// It cannot be written: what was there before still is.
 pub fn write(dir: &Path, file: &str, bytes: &[u8]) -> io::Result<()> {
     let path = dir.join(file);
-    let is_new = !dir.is_dir();
     std::fs::create_dir_all(dir)?;
     let temporary = path.with_extension("tmp");
     let mut out = File::create(&temporary)?;
     out.write_all(bytes)?;
     out.sync_all()?;
     std::fs::rename(&temporary, &path)?;
-    sync(dir)?;
-    if is_new {
-        // `dir`, its parent, and the directory that holds both.
-        dir.ancestors().skip(1).take(2).try_for_each(sync)?;
-    }
-    Ok(())
+    // Up to the directory that holds `dir` and its parent. That they are there does not say that their names are on disk:
+    // the sync of an earlier write may have failed.
+    dir.ancestors().take(3).try_for_each(sync)
 }
 
 /// Removes `dir/file`, durably; whether it was there.

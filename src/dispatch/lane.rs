@@ -5,14 +5,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
 
 use super::again::Again;
 use super::figures::Figures;
 use super::replay::Replays;
 use super::retry;
 use super::status::Status;
-use super::{DeadLetters, Options, cursor_name};
+use super::{DeadLetters, Ending, Options, cursor_name};
 use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
 use crate::event::Stored;
 use crate::event::route::Routes;
@@ -39,7 +38,7 @@ pub struct Lane {
     saved: Option<oneshot::Receiver<()>>,
     attempts: u32,
     figures: Figures,
-    drain: CancellationToken,
+    ending: Ending,
 }
 
 impl Lane {
@@ -49,7 +48,7 @@ impl Lane {
         status: Arc<Status>,
         backend: Arc<dyn Backend>,
         cursor: Cursor,
-        drain: CancellationToken,
+        ending: Ending,
     ) -> Self {
         let figures = Figures::new(&options.metrics, &status.name);
         let limits = backend.limits();
@@ -68,14 +67,14 @@ impl Lane {
             saved: None,
             attempts: 0,
             figures,
-            drain,
+            ending,
         }
     }
 
     /// Works until it is told to drain and has nothing left that its broker would take.
     pub async fn run(mut self) {
         let mut session: Option<Box<dyn Session>> = None;
-        loop {
+        while !self.ending.now.is_cancelled() {
             if session.is_none() {
                 self.look_ahead().await;
                 match self.connect().await {
@@ -127,7 +126,7 @@ impl Lane {
         tokio::select! {
             biased;
             result = limited => Some(result.unwrap_or_else(|_| Err(Failure::new(Reason::Timeout, "no answer to the connection")))),
-            () = self.drain.cancelled(), if self.attempts > 0 || !self.is_behind() => None,
+            () = self.ending.drained.cancelled(), if self.attempts > 0 || !self.is_behind() => None,
         }
     }
 
@@ -147,6 +146,12 @@ impl Lane {
                 self.cursor = Cursor { decided: there, published: there };
                 self.restart_from(there);
             }
+            Some(there) if there > *self.journal.tail().borrow() => tracing::error!(
+                "backend {} says that it has events up to {there}, which this journal has not given out: the journal was put \
+                 back to an earlier state, or is a copy of one in use; going on after {}",
+                self.status.name,
+                self.cursor.decided
+            ),
             Some(there) if there > self.cursor.decided => {
                 self.cursor = Cursor { decided: there, published: there };
                 self.pending.retain(|stored| stored.sequence > there);
@@ -196,7 +201,7 @@ impl Lane {
             tokio::select! {
                 biased;
                 alive = reader.wait() => if !alive { return false },
-                () = self.drain.cancelled() => return false,
+                () = self.ending.drained.cancelled() => return false,
                 () = self.again.due() => return true,
             }
         }
@@ -240,7 +245,10 @@ impl Lane {
                 }
             }
             Err(error) => {
-                tracing::error!("backend {}: cannot read the journal: {error}", self.status.name);
+                // Passed over, it would be lost: a disk that comes back has it still.
+                let failure = Failure::new(Reason::Refused, format!("cannot read the journal: {error}"));
+                tracing::error!("backend {}: {}", self.status.name, failure.detail);
+                self.failed(&failure);
                 tokio::time::sleep(retry::delay(u32::MAX, Reason::Refused, 0)).await;
             }
         }
@@ -252,7 +260,7 @@ impl Lane {
         tokio::select! {
             biased;
             resumed = paused.wait_for(|paused| !paused) => resumed.is_ok(),
-            () = self.drain.cancelled() => false,
+            () = self.ending.drained.cancelled() => false,
         }
     }
 
@@ -287,12 +295,19 @@ impl Lane {
         let mut left = Vec::new();
         let mut failure = None;
         let (mut delivered, mut buried) = (0, false);
+        let (mut run, now_ms) = (None, self.journal.now_ms());
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
         for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
+            if outcome != Outcome::Delivered
+                && let Some((first, last)) = run.take()
+            {
+                self.status.confirmed(first, last, now_ms);
+            }
             match outcome {
                 Outcome::Delivered => {
                     self.figures.decided(&stored, took, None);
+                    run = Some((run.map_or(stored.sequence, |(first, _)| first), stored.sequence));
                     self.cursor.published = self.cursor.published.max(stored.sequence);
                     delivered += 1;
                 }
@@ -313,6 +328,9 @@ impl Lane {
                     }
                 }
             }
+        }
+        if let Some((first, last)) = run {
+            self.status.confirmed(first, last, now_ms);
         }
         self.figures.published.inc_by(delivered);
         self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
@@ -361,7 +379,7 @@ impl Lane {
         let random = getrandom::u32().unwrap_or(u32::MAX);
         tokio::select! {
             biased;
-            () = self.drain.cancelled() => false,
+            () = self.ending.drained.cancelled() => false,
             () = tokio::time::sleep(retry::delay(self.attempts, reason, random)) => true,
         }
     }

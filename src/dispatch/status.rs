@@ -1,5 +1,6 @@
 //! What a lane shows of itself to an operator.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,6 +31,16 @@ impl Health {
     }
 }
 
+/// Runs of events whose confirmation is remembered; one is a batch, where nothing in it fails.
+const RUNS: usize = 4096;
+
+/// Neighbouring events of the lane that were confirmed at once.
+struct Run {
+    first: u64,
+    last: u64,
+    at_ms: u64,
+}
+
 /// A lane's state, shared with the admin listener.
 pub struct Status {
     /// The backend.
@@ -39,6 +50,8 @@ pub struct Status {
     oldest_ms: AtomicU64,
     paused: watch::Sender<bool>,
     inner: Mutex<Inner>,
+    /// The newest last.
+    confirmed: Mutex<VecDeque<Run>>,
 }
 
 struct Inner {
@@ -57,6 +70,7 @@ impl Status {
             oldest_ms: 0.into(),
             paused: watch::Sender::new(false),
             inner: Mutex::new(Inner { health: Health::Connecting, error: None, attempts: 0 }),
+            confirmed: Mutex::default(),
         }
     }
 
@@ -98,6 +112,13 @@ impl Status {
         self.decided.load(Ordering::Relaxed)
     }
 
+    /// When the broker confirmed the event at this position, Unix time in milliseconds; `None` where that is long ago, or
+    /// was another process. Only of events that go to this backend.
+    pub fn confirmed_ms(&self, sequence: u64) -> Option<u64> {
+        let runs = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.iter().rev().find(|run| (run.first..=run.last).contains(&sequence)).map(|run| run.at_ms)
+    }
+
     /// Events published since the start of the process.
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Relaxed)
@@ -120,6 +141,15 @@ impl Status {
     pub(super) fn moved(&self, decided: u64, published: u64) {
         self.decided.store(decided, Ordering::Relaxed);
         self.published.fetch_add(published, Ordering::Relaxed);
+    }
+
+    /// The broker has confirmed the lane's events from `first` to `last`.
+    pub(super) fn confirmed(&self, first: u64, last: u64, at_ms: u64) {
+        let mut runs = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        if runs.len() == RUNS {
+            runs.pop_front();
+        }
+        runs.push_back(Run { first, last, at_ms });
     }
 
     /// `oldest`: the first event that waits, if it is known.

@@ -1,8 +1,12 @@
+mod fakes;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+
+use fakes::{Panics, Slow};
 
 use super::replay::{Range, Refused};
 use super::*;
@@ -19,8 +23,8 @@ struct Bench {
     names: Vec<BackendName>,
 }
 
-/// Starts lanes for `queues`, named `a`, `b` and so on, on the journal of `dir`; events go to the first one alone.
-async fn start(dir: &Path, queues: &[Memory]) -> Bench {
+/// What lanes use, on the journal of `dir`.
+fn options(dir: &Path, routes: Routes) -> Options {
     let metrics = Metrics::default();
     let settings = settings::Settings {
         dir: dir.to_owned(),
@@ -35,15 +39,27 @@ async fn start(dir: &Path, queues: &[Memory]) -> Bench {
         metrics: metrics.clone(),
     })
     .unwrap();
+    let dead = DeadLetters::new(dir, &metrics.dead_letters);
+    Options { journal, routes: Arc::new(ArcSwap::from_pointee(routes)), dead, metrics }
+}
+
+/// Starts lanes for `queues`, named `a`, `b` and so on, on the journal of `dir`; events go to the first one alone.
+async fn start(dir: &Path, queues: &[Memory]) -> Bench {
     let names: Vec<BackendName> = ["a", "b", "c"].iter().take(queues.len()).map(|name| name.parse().unwrap()).collect();
     let first = names.iter().take(1).cloned().collect();
-    let routes = Routes::new(names.clone(), vec![("s".parse().unwrap(), first)], Vec::new());
-    let dead = DeadLetters::new(dir, &metrics.dead_letters);
-    let options = Options { journal, routes: Arc::new(ArcSwap::from_pointee(routes)), dead, metrics };
+    let options = options(dir, Routes::new(names.clone(), vec![("s".parse().unwrap(), first)], Vec::new()));
     let backends = names.iter().zip(queues);
     let backends = backends.map(|(name, queue)| (name.clone(), Arc::new(queue.clone()) as Arc<dyn Backend>));
     let dispatch = Dispatch::start(&options, backends.collect()).await;
     Bench { options, dispatch, queues: queues.to_vec(), names }
+}
+
+/// Starts one lane, named `p`, that gets every event.
+async fn start_one(dir: &Path, backend: impl Backend + 'static) -> Bench {
+    let name: BackendName = "p".parse().unwrap();
+    let options = options(dir, Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
+    let dispatch = Dispatch::start(&options, vec![(name.clone(), Arc::new(backend))]).await;
+    Bench { options, dispatch, queues: Vec::new(), names: vec![name] }
 }
 
 impl Bench {
@@ -278,39 +294,53 @@ async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
     bench.stop().await;
 }
 
-/// A backend whose first connection panics.
-struct Panics {
-    queue: Memory,
-    armed: std::sync::atomic::AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl Backend for Panics {
-    fn limits(&self) -> crate::backend::Limits {
-        self.queue.limits()
-    }
-
-    async fn connect(&self) -> Result<Box<dyn crate::backend::Session>, Failure> {
-        assert!(!self.armed.swap(false, std::sync::atomic::Ordering::SeqCst), "a mistake of ours");
-        self.queue.connect().await
-    }
-
-    async fn lint(&self) -> Result<Vec<String>, Failure> {
-        self.queue.lint().await
-    }
-}
-
 #[tokio::test]
 async fn a_lane_that_panics_is_started_again_and_misses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut bench = start(dir.path(), &[]).await;
     let queue = Memory::default();
-    let backend = Panics { queue: queue.clone(), armed: true.into() };
-    let name: BackendName = "p".parse().unwrap();
-    bench.options.routes.store(Arc::new(Routes::new(vec![name.clone()], Vec::new(), Vec::new())));
-    bench.dispatch = Dispatch::start(&bench.options, vec![(name, Arc::new(backend))]).await;
+    let bench = start_one(dir.path(), Panics { queue: queue.clone(), armed: true.into() }).await;
     let sequence = bench.append("s.t", 10).await;
     until(|| queue.messages().len() == 1, || "the event".to_owned()).await;
     assert_eq!(queue.messages()[0].sequence, sequence);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_backlog_doubles_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Slow::default();
+    for _ in 0..3 {
+        let bench = start_one(dir.path(), queue.clone()).await;
+        for _ in 0..20 {
+            bench.append("s.t", 10).await;
+        }
+        let before = queue.0.messages().len();
+        until(|| queue.0.messages().len() > before, || "the first events".to_owned()).await;
+        bench.dispatch.stop(Duration::from_millis(400)).await;
+        bench.options.journal.close();
+    }
+    let sequences: Vec<u64> = queue.0.messages().iter().map(|stored| stored.sequence).collect();
+    assert!((4..60).contains(&sequences.len()), "{sequences:?}");
+    let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
+    assert_eq!(sequences, expected);
+}
+
+#[tokio::test]
+async fn a_backend_that_knows_positions_of_another_journal_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Memory::with_cursor();
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
+    for _ in 0..3 {
+        bench.append("s.t", 10).await;
+    }
+    bench.arrived(0, &[1, 2, 3]).await;
+    bench.stop().await;
+    // The journal is put back to a state before those.
+    let dir = tempfile::tempdir().unwrap();
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
+    bench.append("s.t", 10).await;
+    bench.arrived(0, &[1, 2, 3, 1]).await;
+    bench.append("s.t", 10).await;
+    bench.arrived(0, &[1, 2, 3, 1, 2]).await;
     bench.stop().await;
 }

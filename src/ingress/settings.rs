@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::limit::Rate;
 use super::schema::OnInvalid;
-use crate::catalogue::EventSpec;
+use crate::catalogue::{EventSpec, Example, HandshakeSpec, Sample};
 use crate::event::route::Glob;
 use crate::event::{BackendName, Options, SecretRef, schema, units};
 use crate::listener;
@@ -173,4 +173,18 @@ pub struct Source {
     pub verify: Option<verify::Spec>,
     /// Where a `custom` source has its event id, type, time and subject.
     pub event: Option<EventSpec>,
+    /// Methods that the sender of a `custom` source uses. `None`: POST.
+    #[serde(default, deserialize_with = "units::optional_list")]
+    #[schemars(with = "Option<schema::List<String>>")]
+    pub methods: Option<Vec<String>>,
+    /// Body that the sender of a `custom` source demands on success.
+    pub success_body: Option<String>,
+    /// Challenges of a `custom` source, answered before anything is ferried.
+    #[serde(default)]
+    pub handshake: Vec<HandshakeSpec>,
+    /// A request of a `custom` source for `hookferry send` to start from.
+    pub sample: Option<Sample>,
+    /// Requests that a `custom` source must accept, read and answer.
+    #[serde(default)]
+    pub example: Vec<Example>,
 }

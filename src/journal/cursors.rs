@@ -23,6 +23,20 @@ pub struct Cursors {
     followed: BTreeMap<String, watch::Sender<u64>>,
 }
 
+/// Cursors that moved; `None`: removed.
+pub struct Moved(BTreeMap<String, Option<Cursor>>);
+
+impl Moved {
+    /// As they are written.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, cursor) in &self.0 {
+            put(name, *cursor, &mut out);
+        }
+        out
+    }
+}
+
 impl Cursors {
     /// The cursors found at recovery.
     pub fn new(current: BTreeMap<String, Cursor>) -> Self {
@@ -62,13 +76,16 @@ impl Cursors {
         self.current.values().map(|cursor| cursor.decided).min()
     }
 
-    /// Bytes of those that moved; they count as written from now on.
-    pub fn take_moved(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for (name, cursor) in std::mem::take(&mut self.moved) {
-            put(&name, cursor, &mut out);
+    /// Those that moved; they count as written from now on.
+    pub fn take_moved(&mut self) -> Moved {
+        Moved(std::mem::take(&mut self.moved))
+    }
+
+    /// They were not written after all; where one has moved again, that counts.
+    pub fn put_back(&mut self, moved: Moved) {
+        for (name, cursor) in moved.0 {
+            self.moved.entry(name).or_insert(cursor);
         }
-        out
     }
 
     /// Bytes of all.
@@ -91,7 +108,7 @@ fn put(name: &str, cursor: Option<Cursor>, out: &mut Vec<u8>) {
     out.extend_from_slice(&cursor.published.to_le_bytes());
 }
 
-/// Applies what [`Cursors::take_moved`] or [`Cursors::checkpoint`] wrote; what does not parse is left out.
+/// Applies what [`Moved::bytes`] or [`Cursors::checkpoint`] wrote; what does not parse is left out.
 pub fn apply(mut bytes: &[u8], cursors: &mut BTreeMap<String, Cursor>) {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b));
     while let Some((&length, rest)) = bytes.split_first() {
@@ -121,16 +138,30 @@ mod tests {
         let mut cursors = Cursors::default();
         cursors.set("backend:a", Cursor { decided: 7, published: 5 });
         cursors.set("consumer:b", Cursor { decided: 1 << 40, published: 0 });
-        let first = cursors.take_moved();
+        let first = cursors.take_moved().bytes();
         cursors.remove("backend:a");
-        let second = cursors.take_moved();
+        let second = cursors.take_moved().bytes();
         let mut found = BTreeMap::new();
         apply(&first, &mut found);
         assert_eq!(found["backend:a"], Cursor { decided: 7, published: 5 });
         apply(&second, &mut found);
         assert_eq!(found, cursors.all());
         assert_eq!(cursors.slowest(), Some(1 << 40));
-        assert!(cursors.take_moved().is_empty());
+        assert!(cursors.take_moved().bytes().is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later_unless_it_moved_again() {
+        let at = |decided| Cursor { decided, published: 0 };
+        let mut cursors = Cursors::default();
+        cursors.set("backend:a", at(1));
+        cursors.set("backend:b", at(1));
+        let moved = cursors.take_moved();
+        cursors.set("backend:b", at(2));
+        cursors.put_back(moved);
+        let mut found = BTreeMap::new();
+        apply(&cursors.take_moved().bytes(), &mut found);
+        assert_eq!((found["backend:a"], found["backend:b"]), (at(1), at(2)));
     }
 
     #[test]

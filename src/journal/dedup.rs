@@ -40,11 +40,14 @@ impl Index {
         }
     }
 
+    /// Keys matter for `window_s` seconds from now on, if that is longer than before.
+    pub fn widen(&mut self, window_s: u64) {
+        self.window_s = self.window_s.max(window_s);
+    }
+
     /// Enters `key`, seen at `now_s` (Unix time, seconds). `false`: it was there already, not longer ago than
     /// `window_s` seconds. A clock that went back makes nothing older.
     pub fn insert(&mut self, key: Key, now_s: u32, window_s: u64) -> bool {
-        // A reload may have lengthened it.
-        self.window_s = self.window_s.max(window_s);
         for generation in &mut self.generations {
             if let Some(seen_s) = generation.keys.get_mut(&key) {
                 if u64::from(now_s.saturating_sub(*seen_s)) <= window_s {
@@ -159,6 +162,22 @@ mod tests {
         assert!(index.insert(key(1), 1_101, 100));
         assert!(!index.insert(key(1), 1_150, 100));
         assert!(index.insert(key(1), 1_150, 20), "a source with a shorter window");
+    }
+
+    #[test]
+    fn a_key_that_is_asked_for_without_a_limit_keeps_no_other_one_longer() {
+        let mut index = Index::new(80, 1 << 20, 1);
+        assert!(index.insert(key(0), 0, u64::MAX));
+        assert!(!index.insert(key(0), 1, u64::MAX));
+        for second in 1..400 {
+            index.insert(key(second), second as u32, 80);
+        }
+        assert!(index.len() <= 80 + 20, "{}", index.len());
+        index.widen(200);
+        for second in 400..800 {
+            index.insert(key(second), second as u32, 80);
+        }
+        assert!(!index.insert(key(610), 800, 200), "the window is longer since a reload");
     }
 
     #[test]

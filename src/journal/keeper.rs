@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::disk::DiskFile;
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
-use super::{Journal, Shared, State, lock};
+use super::{Journal, Shared, lock};
 
 /// How often retention is looked at when nothing happens.
-const ROUND: Duration = Duration::from_secs(1);
+pub const ROUND: Duration = Duration::from_secs(1);
 
 /// A file of zeros, ready to become a segment.
 pub struct Spare {
@@ -102,10 +102,9 @@ pub fn round(shared: &Shared) -> bool {
         return false;
     }
     let crowded = make_spare(shared).is_err();
-    let full = matches!(*shared.state.borrow(), State::Full(_));
-    if full && !crowded {
+    if !crowded {
         // Ready again before the next event comes: where a balancer asks, none would come.
-        shared.set_state(State::Open);
+        shared.reopen();
     }
     retire(shared, crowded);
     true
@@ -212,18 +211,22 @@ impl Shared {
     }
 }
 
-/// Removes the sidecars of segments that are gone and whose keys are all older than the window.
+/// Removes the sidecars of segments that are gone, oldest first, as long as their keys are all older than the window
+/// or more than are remembered.
 fn expire_sidecars(shared: &Shared, now_ms: u64) {
     let oldest = shared.before_oldest();
     let window_s = shared.window_s();
-    for first in sidecar::list(&*shared.disk, &shared.dir) {
-        if first > oldest {
+    let (many, needed) = sidecar::newest(&*shared.disk, &shared.dir, shared.max_keys);
+    let too_many = many.into_iter().map(|first| (first, true));
+    for (first, too_many) in too_many.chain(needed.into_iter().map(|first| (first, false))) {
+        let expired = || {
+            let newest_s = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id)
+                .and_then(|keys| keys.iter().map(|&(_, time_s)| time_s).max());
+            u64::from(newest_s.unwrap_or(0)).saturating_add(window_s) < now_ms / 1000
+        };
+        if first > oldest || !(too_many || expired()) {
             break;
         }
-        let newest_s = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id)
-            .and_then(|keys| keys.iter().map(|&(_, time_s)| time_s).max());
-        if u64::from(newest_s.unwrap_or(0)).saturating_add(window_s) < now_ms / 1000 {
-            let _ = shared.disk.remove(&sidecar::path(&shared.dir, first));
-        }
+        let _ = shared.disk.remove(&sidecar::path(&shared.dir, first));
     }
 }

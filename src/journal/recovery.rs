@@ -50,6 +50,7 @@ pub fn open(options: Options, disk: Box<dyn Disk>, ours: impl FnOnce()) -> Resul
         id,
         settings,
         window_s: options.dedup.window.as_secs().into(),
+        max_keys: options.dedup.max_keys,
         clock: options.clock,
         metrics: options.metrics,
         queue: queue::Queue::default(),
@@ -63,15 +64,10 @@ pub fn open(options: Options, disk: Box<dyn Disk>, ours: impl FnOnce()) -> Resul
     };
     let (active, next) =
         if found.is_empty() { begin(&shared, given_out)? } else { resume(&shared, &found, given_out)? };
-    let now_s = ((shared.clock)() / 1000) as u32;
     let seed = u64::from_le_bytes(super::random().map_err(OpenError::io(&shared.dir))?);
-    let mut index = Index::new(shared.window_s(), options.dedup.max_keys as usize, seed);
-    let keys = known_keys(&shared, &active)?;
-    for (key, time_s) in keys {
-        if u64::from(now_s.saturating_sub(time_s)) <= shared.window_s() {
-            index.insert(key, time_s, 0);
-        }
-    }
+    let max_keys = usize::try_from(shared.max_keys).unwrap_or(usize::MAX);
+    let mut index = Index::new(shared.window_s(), max_keys, seed);
+    remember(&shared, &active, &mut index)?;
     shared.tail.send_replace(next - 1);
     shared.ring = RwLock::new(ring::Ring::new(RING_BYTES, next - 1));
     shared.metrics.journal_open.set(1);
@@ -205,13 +201,23 @@ fn older_cursors(shared: &Shared, found: &[Found], newest: &mut BTreeMap<String,
     Ok(())
 }
 
-/// Keys of all sidecars and of sealed segments without one, oldest first, then those of the active segment.
-fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
-    let mut keys = Keys::new();
-    let mut have = HashSet::new();
-    for first in sidecar::list(&*shared.disk, &shared.dir) {
-        if let Some(mut found) = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id) {
-            keys.append(&mut found);
+/// Enters the keys of sidecars and of sealed segments without one, oldest first, then those of the active segment.
+/// Never more of them are in memory beside the index than one segment has.
+fn remember(shared: &Shared, active: &Active, index: &mut Index) -> Result<(), OpenError> {
+    let now_s = ((shared.clock)() / 1000) as u32;
+    let mut enter = |keys: &Keys| {
+        for &(key, time_s) in keys {
+            if u64::from(now_s.saturating_sub(time_s)) <= shared.window_s() {
+                index.insert(key, time_s, 0);
+            }
+        }
+    };
+    // The index would drop those that are more than it holds.
+    let (more, needed) = sidecar::newest(&*shared.disk, &shared.dir, shared.max_keys);
+    let mut have: HashSet<u64> = more.into_iter().collect();
+    for first in needed {
+        if let Some(found) = sidecar::read(&*shared.disk, &shared.dir, first, &shared.id) {
+            enter(&found);
             have.insert(first);
         } else {
             let path = sidecar::path(&shared.dir, first);
@@ -224,11 +230,11 @@ fn known_keys(shared: &Shared, active: &Active) -> Result<Keys, OpenError> {
             continue;
         }
         let found = scan_keys(shared, &segment).map_err(OpenError::io(&segment.path))?;
-        keys.extend_from_slice(&found);
+        enter(&found);
         shared.keeper.sealed(segment.first, found);
     }
-    keys.extend_from_slice(&active.keys);
-    Ok(keys)
+    enter(&active.keys);
+    Ok(())
 }
 
 fn scan_keys(shared: &Shared, segment: &Segment) -> io::Result<Keys> {

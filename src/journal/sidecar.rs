@@ -40,14 +40,13 @@ pub fn write(disk: &dyn Disk, dir: &Path, first: u64, journal: &[u8; 16], keys: 
     out.extend_from_slice(&crc.to_le_bytes());
     let path = path(dir, first);
     let parent = dir.join("dedup");
-    if !disk.exists(&parent) {
-        disk.create_dir_all(&parent)?;
-        disk.sync_dir(dir)?;
-    }
+    disk.create_dir_all(&parent)?;
     let temporary = path.with_extension("tmp");
     disk.write(&temporary, &out)?;
     disk.rename(&temporary, &path)?;
-    disk.sync_dir(&parent)
+    disk.sync_dir(&parent)?;
+    // That it is there does not say that its own name is on disk: the sync of an earlier write may have failed.
+    disk.sync_dir(dir)
 }
 
 /// The keys of the segment whose first sequence is `first`; `None` if they are missing, damaged or of another journal.
@@ -96,10 +95,39 @@ pub fn list(disk: &dyn Disk, dir: &Path) -> Vec<u64> {
     found
 }
 
+/// First sequences of the sidecars, in order: those that are not needed to know the `most` newest keys, and those that are.
+pub fn newest(disk: &dyn Disk, dir: &Path, most: u64) -> (Vec<u64>, Vec<u64>) {
+    let mut all = list(disk, dir);
+    let mut keys = 0;
+    let keys_of = |first: u64| {
+        let size = disk.open(&path(dir, first)).and_then(|file| file.size()).unwrap_or(0);
+        size.saturating_sub(HEAD as u64) / ENTRY as u64
+    };
+    let needed = all.iter().rev().take_while(|&&first| {
+        let before = keys;
+        keys += keys_of(first);
+        before < most
+    });
+    let needed = all.split_off(all.len() - needed.count());
+    (all, needed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::disk::System;
     use super::*;
+
+    #[test]
+    fn only_the_newest_are_needed_to_know_so_many_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        for first in 1..=4 {
+            write(&System, dir.path(), first, &[7; 16], &vec![(Key([first as u8; 16]), 5); 10]).unwrap();
+        }
+        assert_eq!(newest(&System, dir.path(), 20), (vec![1, 2], vec![3, 4]));
+        assert_eq!(newest(&System, dir.path(), 21), (vec![1], vec![2, 3, 4]));
+        assert_eq!(newest(&System, dir.path(), 1000), (vec![], vec![1, 2, 3, 4]));
+        assert_eq!(newest(&System, dir.path(), 0), (vec![1, 2, 3, 4], vec![]));
+    }
 
     #[test]
     fn keys_come_back_and_damaged_ones_do_not() {

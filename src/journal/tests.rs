@@ -289,3 +289,19 @@ async fn a_reader_on_disk_misses_nothing_while_the_segment_grows() {
     writer.join().unwrap();
     journal.close();
 }
+
+#[tokio::test]
+async fn a_writer_that_panics_closes_the_journal_and_answers_those_that_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = fake::Fake::new(1);
+    let (shared, writer) = recovery::open(options(Path::new("/data")), Box::new(disk.clone()), || {}).unwrap();
+    let lock = lock::DirLock::take(dir.path()).unwrap();
+    let journal = Journal::start(Arc::new(shared), writer, lock).unwrap();
+    append(&journal, "a", b"x").await;
+    disk.panic();
+    assert_eq!(journal.append(record(&journal, "b", b"x")).await, Err(AppendError::Closed));
+    journal.state().wait_for(|state| matches!(state, State::Closed(_))).await.unwrap();
+    assert_eq!(journal.append(record(&journal, "c", b"x")).await, Err(AppendError::Closed));
+    assert_eq!(ids(&journal), ["a"], "readers go on");
+    tokio::task::spawn_blocking(move || journal.close()).await.unwrap();
+}

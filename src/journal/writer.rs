@@ -6,6 +6,8 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use rustix::io::Errno;
+
 use super::answer::{Answer, answer_all};
 use super::dedup::Index;
 use super::disk::DiskFile;
@@ -64,6 +66,10 @@ impl From<io::Error> for Trouble {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::Full(format!("no space on disk: {error}"))
             }
+            // Nothing was written or synced: the disk may be well.
+            _ if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE)) => {
+                Self::Full(format!("no file descriptor is free: {error}"))
+            }
             _ => Self::Io(error),
         }
     }
@@ -118,6 +124,8 @@ impl Writer {
         let mut frames = Vec::with_capacity(need);
         let mut answers = Vec::with_capacity(batch.len());
         let keys_before = self.active.keys.len();
+        // A reload may have lengthened it.
+        self.index.widen(shared.window_s());
         for (record, answer) in batch {
             let time_s = (record.time_ms / 1000) as u32;
             if record.key != Key::NONE {
@@ -245,7 +253,11 @@ impl Writer {
             previous_epoch: old.segment.header.epoch,
         };
         let path = dir.join(segment::file_name(self.next));
-        let offset = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint())?;
+        let started = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint());
+        let offset = started.inspect_err(|_| {
+            // It would take room for nothing until the next start, which removes it in any case.
+            let _ = shared.disk.remove(&spare);
+        })?;
         if let Err(error) = shared.disk.rename(&spare, &path).and_then(|()| shared.disk.sync_dir(&dir)) {
             // The new header may be on disk: it says where the old segment ends.
             self.active.broken = true;
@@ -269,10 +281,18 @@ impl Writer {
     ///
     /// The `last` frame is written in any case: damage to the events before it can be told from an unfinished write.
     fn write_cursors(&mut self, shared: &Shared, sync: bool, last: bool) -> bool {
+        let moved = lock(&shared.cursors).take_moved();
+        let written = self.write_moved(shared, &moved.bytes(), sync, last);
+        if !written {
+            lock(&shared.cursors).put_back(moved);
+        }
+        written
+    }
+
+    fn write_moved(&mut self, shared: &Shared, moved: &[u8], sync: bool, last: bool) -> bool {
         if self.active.broken && (self.failures > 1 || self.rotate(shared).is_err()) {
             return false;
         }
-        let moved = lock(&shared.cursors).take_moved();
         if !moved.is_empty() || last {
             let size = Frame::size(moved.len()) as u64;
             if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
@@ -288,7 +308,7 @@ impl Writer {
                 attributes: 0,
             };
             let mut bytes = Vec::with_capacity(size as usize);
-            frame.encode(self.active.segment.header.epoch, &[], &moved, &mut bytes);
+            frame.encode(self.active.segment.header.epoch, &[], moved, &mut bytes);
             match self.active.file.write_all_at(&bytes, self.active.offset) {
                 Ok(()) => self.active.offset += bytes.len() as u64,
                 Err(error) => {

@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::process::Process;
+
 /// Label names and values of one time series.
 pub type Labels = Vec<(&'static str, String)>;
 /// A gauge of seconds.
@@ -34,6 +36,7 @@ macro_rules! metrics {
         impl Default for Metrics {
             fn default() -> Self {
                 let mut registry = Registry::default();
+                registry.register_collector(Box::new(Process::default()));
                 $(
                     let $field: $type = $make;
                     registry.register($name, $help, $field.clone());
@@ -144,13 +147,18 @@ mod tests {
     fn dashboards_and_alerts_name_metrics_that_exist_and_every_alert_has_a_runbook() {
         let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
         let (alerts, dashboard) = (read("deploy/prometheus/alerts.yml"), read("deploy/grafana/hookferry.json"));
+        let scraped = Metrics::default().render();
         let known = |name: &str| {
-            let suffixes = ["", "_total", "_bucket", "_sum", "_count"];
-            Metrics::NAMES
+            ["", "_total", "_bucket", "_sum", "_count"]
                 .iter()
-                .any(|metric| name.strip_prefix(metric).is_some_and(|suffix| suffixes.contains(&suffix)))
+                .filter_map(|suffix| name.strip_suffix(suffix))
+                .any(|metric| Metrics::NAMES.contains(&metric) || scraped.contains(&format!("# TYPE {metric} ")))
         };
-        let used: BTreeSet<_> = words(&alerts, "hookferry_").union(&words(&dashboard, "hookferry_")).copied().collect();
+        let texts = [alerts.as_str(), dashboard.as_str()];
+        let used: BTreeSet<_> = texts
+            .into_iter()
+            .flat_map(|text| words(text, "hookferry_").into_iter().chain(words(text, "process_")))
+            .collect();
         assert!(used.len() > 15);
         assert_eq!(used.into_iter().filter(|name| !known(name)).collect::<Vec<_>>(), [""; 0], "no such metric");
         serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();

@@ -204,13 +204,38 @@ def test_dead_letters_are_dropped_and_replayed_together(full, visit):
     page = visit(full).go("/dead-letters")
     expect(page.locator("tbody tr")).to_have_count(3)
     page.locator(f'input[value="{ids[0]}"]').check()
-    page.get_by_text("Drop chosen").click()
-    page.get_by_role("button", name="Drop for ever").click()
+    page.get_by_text("Drop…").click()
+    page.get_by_role("button", name="Drop chosen for ever").click()
     expect(page.get_by_text("1 decided")).to_be_visible()
     expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_role("button", name="Replay all").click()
     expect(page.get_by_text("2 decided")).to_be_visible()
     until(lambda: not ask(full, "/v1/dead-letters")["dead_letters"], 20, "no letter is left")
+
+
+def test_all_dead_letters_of_one_backend_are_dropped_at_once(full, visit):
+    for backend in ("main", "main", "lost"):
+        hostile(full)
+        bury(full, backend)
+    page = visit(full).go("/dead-letters?backend=main")
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_text("Drop…").click()
+    page.get_by_role("button", name="Drop all of main for ever").click()
+    expect(page.get_by_text("2 decided")).to_be_visible()
+    left = ask(full, "/v1/dead-letters")["dead_letters"]
+    assert [letter["backend"] for letter in left] == ["lost"]
+
+
+def test_an_event_says_how_long_its_delivery_took(full, visit, senders):
+    page = visit(full).go("/events")
+    one = senders.make("std")
+    assert full.post(one.path, one.headers, one.body).status == 200
+    row = page.locator("tbody tr", has_text=one.id)
+    # It comes as it is accepted, and a moment later it is known where it went.
+    expect(row.locator(".chip.good")).to_have_text(re.compile(r"^main delivered \d+(\.\d)? m?s$"))
+    expect(row.locator(".chip.warn")).to_have_text("lost waiting")
+    row.locator("a.mono").click()
+    expect(page.locator("tr", has_text="main")).to_contain_text("after its receipt")
 
 
 def test_the_console_is_walked_by_keys_alone(full, visit):

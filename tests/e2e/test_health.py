@@ -9,6 +9,7 @@ import time
 import pytest
 from harness import sources
 from harness.bridge import run
+from harness.certificates import Authority
 from harness.wait import until
 
 
@@ -60,6 +61,30 @@ def test_the_watchdog_is_told_only_while_the_bridge_answers(bridges, manager):
     assert beats() == stopped
     bridge.signal(signal.SIGCONT)
     until(lambda: beats() > stopped, 5, "the beat after the thaw")
+
+
+@pytest.mark.parametrize("clients", ["any client", "clients with a certificate"])
+def test_the_watchdog_is_told_where_the_admin_listener_speaks_tls(bridges, manager, tmp_path, clients):
+    """The probe has no certificate that `client_ca` would take: being refused is an answer too."""
+    authority = Authority(tmp_path / "tls")
+    cert, key = tmp_path / "tls" / "cert.pem", tmp_path / "tls" / "key.pem"
+    authority.sign(cert, key)
+    tls = f'[admin.tls]\ncert = "{cert}"\nkey = "{key}"\n'
+    if clients != "any client":
+        tls += f'client_ca = "{authority.file}"\n'
+    bridge = bridges(tls + sources.only("acme"), env={"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "600000"}).spawn()
+
+    def beats():
+        return manager().count(["WATCHDOG=1"])
+
+    until(lambda: beats() >= 5, 10, "the watchdog's beat")
+    bridge.signal(signal.SIGSTOP)
+    stopped = beats()
+    time.sleep(0.7)  # a frozen process must say nothing
+    assert beats() == stopped
+    bridge.signal(signal.SIGCONT)
+    until(lambda: beats() > stopped + 1, 5, "the beat after the thaw")
+    assert "does not answer" not in bridge.log() and "WARN" not in bridge.log(), bridge.log()
 
 
 def test_the_watchdog_is_not_told_while_the_writer_hangs(disk, bridges, manager):

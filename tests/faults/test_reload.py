@@ -4,11 +4,15 @@ import json
 import os
 import random
 import signal
+import socket
+import ssl
 import time
 
 import pytest
 from harness import sources
 from harness.brokers import redis_backend, stream_texts
+from harness.certificates import Authority
+from harness.http import Client
 from harness.load import Load, check_books
 from harness.wait import stays, until
 
@@ -49,24 +53,46 @@ def extra(name, secret="env:ACME_SECRET", more=""):
 
 
 @pytest.mark.parametrize("reloads", [20, long(100)])
-def test_no_sender_notices_reloads_under_load(bridges, oracles, own_redis, reloads):
-    backend = redis_backend(own_redis)
+def test_no_sender_notices_reloads_under_load(bridges, oracles, own_redis, tmp_path, reloads):
+    """Sources, limits and the certificate change; every fifth configuration does not check."""
+    authority = Authority(tmp_path / "tls")
+    cert, key = tmp_path / "tls" / "cert.pem", tmp_path / "tls" / "key.pem"
+    authority.sign(cert, key)
+    context = ssl.create_default_context(cafile=authority.file)
+    backend = redis_backend(own_redis) + f'\n[server.tls]\ncert = "{cert}"\nkey = "{key}"\n'
     bridge = bridges(sources.only("acme") + backend).start()
-    load = Load(bridge, oracles, senders=6).start()
+    load = Load(bridge, oracles, senders=6, tls=context).start()
+    shown = {serial(bridge, context)}
     for number in range(reloads):
+        bridge.sections["server"] = f'max_body = "{100 + number}KiB"'
         if number % 5 == 4:
             assert not reload(bridge, "[sources.acme")
         else:
-            assert reload(bridge, sources.only("acme") + extra(f"new{number}") + backend)
-            assert bridge.post(f"/webhooks/new{number}", [], b"{}").status == 401, "the new source is there"
+            # Both before either is seen: a pair that does not fit would be refused, as it must.
+            authority.sign(tmp_path / "tls" / "cert.new", tmp_path / "tls" / "key.new")
+            bridge.configure("[sources.acme")
+            os.replace(tmp_path / "tls" / "key.new", key)
+            os.replace(tmp_path / "tls" / "cert.new", cert)
+            # The watch may be at the one before.
+            assert any(reload(bridge, sources.only("acme") + extra(f"new{number}") + backend) for _ in range(3))
+            one = Client(bridge.port, tls=context)
+            assert one.request("POST", f"/webhooks/new{number}", [], b"{}").status == 401, "the new source is there"
+            one.close()
+            shown.add(serial(bridge, context))
         load.reach(len(load.acknowledged) + 10)
     load.stop()
+    assert len(shown) == 1 + reloads - reloads // 5, "each certificate was shown"
     load.check_unnoticed()
     bridge.wait_drained("main")
     check_books(load, stream_texts(own_redis))
-    state = configuration(bridge)
-    assert state["generation"] == 1 + reloads - reloads // 5
-    assert bridge.metric("hookferry_config_reloads_total", result="failure") == reloads // 5
+    assert configuration(bridge)["generation"] >= 1 + reloads - reloads // 5
+    assert bridge.metric("hookferry_config_reloads_total", result="failure") >= reloads // 5
+
+
+def serial(bridge, context):
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="localhost") as sock:
+            return sock.getpeercert()["serialNumber"]
 
 
 def test_kills_during_reloads_lose_nothing(bridges, oracles, own_redis):
@@ -151,6 +177,51 @@ def test_limits_and_routes_are_taken_up(bridges, senders, redis, stream, to_redi
     bridge.wait_drained("main")
     assert [json.loads(text)["type"] for text in stream_texts(redis, stream)] == ["acme.x", "acme.y"]
     assert bridge.metric("hookferry_unrouted_events_total") == 1
+
+
+def test_every_limit_that_needs_no_restart_is_taken_up(bridges, senders):
+    """What `app::reload` names as needing none, seen from outside; the certificate and the token have tests of their own."""
+    bridge = bridges(sources.only("acme")).start()
+    one = senders.make("acme")
+
+    def client():
+        again = senders.make("acme")
+        assert bridge.post(again.path, [*again.headers, ("x-forwarded-for", "192.0.2.7")], again.body).status == 200
+        return bridge.page(order="newest", limit=1)["events"][0]["clientip"]
+
+    def stalled():
+        begun = time.monotonic()
+        with socket.create_connection(("127.0.0.1", bridge.port), timeout=20) as sock:
+            sock.sendall(b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+            assert sock.recv(100).startswith(b"HTTP/1.1 408 ")
+        return time.monotonic() - begun
+
+    def by_name():
+        return bridge.admin("GET", "/v1/status", [("host", "ferry.example")]).status
+
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted"
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "duplicate"
+    assert client() == "127.0.0.1" and by_name() == 403
+    bridge.sections["server"] = 'body_timeout = "1s"\ntrusted_proxies = ["127.0.0.0/8"]\n'
+    bridge.sections["admin"] = 'hosts = ["ferry.example"]'
+    assert reload(bridge, sources.only("acme") + '\n[dedup]\nwindow = "0s"\n')
+    assert configuration(bridge)["needs_restart"] == ["server.body_timeout (for headers)"]
+    assert bridge.post(one.path, one.headers, one.body).json()["status"] == "accepted", "dedup.window"
+    assert client() == "192.0.2.7", "server.trusted_proxies"
+    assert by_name() == 200, "admin.hosts"
+    assert stalled() < 5, "server.body_timeout"
+    for option, status in {
+        'rate_limit = "1/h"': 429, 'allow_ips = ["10.0.0.0/8"]': 403, 'max_body = "1B"': 413, "success_status = 202": 202,
+        'tolerance = "1s"': 401,
+    }.items():  # fmt: skip
+        where = "[sources.acme.verify]" if option.startswith("tolerance") else "[sources.acme]"
+        config = sources.only("acme").replace('tolerance = "5m"', "")
+        assert reload(bridge, config.replace(where, f"{where}\n{option}")), option
+        late = senders.make("acme", timestamp=int(time.time()) - 60) if status == 401 else senders.make("acme")
+        if status == 429:
+            assert bridge.post(late.path, late.headers, late.body).status == 200
+        # A proxy that is believed may be anybody: the limit is of the source.
+        assert bridge.post(late.path, late.headers, late.body).status == status, option
 
 
 def test_a_secret_is_rotated_by_its_file_alone(bridges, senders, tmp_path):

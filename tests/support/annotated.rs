@@ -10,8 +10,9 @@ fn the_commented_options_of_the_defaults_are_right_once_they_are_uncommented() {
         let key = line.split(" = ").next().unwrap_or_default();
         line.starts_with('[') || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
     };
-    // In place of secrets, which the example has; what needs a file, or a signature in the body.
-    let without = ["public_keys", "schema", "on_invalid", "each"];
+    // In place of secrets, which the example has; what needs a file, or a signature in the body or of it; what a challenge
+    // asks for only if it asks for nothing else.
+    let without = ["public_keys", "schema", "on_invalid", "each", "body_hash", "dir", "visit", "remember", "capture"];
     let instead = |line: &str| without.iter().any(|key| line.starts_with(key));
     let option = |line: &&str| is_option(line) && !instead(line);
     let uncomment = |line: &'static str| line.strip_prefix("# ").filter(option).unwrap_or(line);

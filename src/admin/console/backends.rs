@@ -55,16 +55,16 @@ pub fn table(admin: &Admin, whole: bool) -> Markup {
                         tr {
                             td { (backend.name) }
                             td { (parts::state(backend.state)) }
-                            td.right { (parts::number(backend.backlog_events)) }
-                            td.right { (if backend.backlog_events > 0 { parts::span(backend.backlog_age_seconds as u64) } else { "–".to_owned() }) }
-                            td.right title="a second, now" { (parts::figure(parts::last(&rate))) "/s" }
-                            td { (parts::picture(&rate, "published a second")) }
-                            td { (parts::picture(&waiting, "waiting")) }
+                            td.right data-label="waiting" { (parts::number(backend.backlog_events)) }
+                            td.right data-label="oldest" { (if backend.backlog_events > 0 { parts::span(backend.backlog_age_seconds as u64) } else { "–".to_owned() }) }
+                            td.right title="a second, now" data-label="published" { (parts::figure(parts::last(&rate))) "/s" }
+                            td.drawn { (parts::picture(&rate, "published a second")) }
+                            td.drawn { (parts::picture(&waiting, "waiting")) }
                             @if whole {
-                                td.right { (backend.attempts) }
+                                td.right data-label="failed tries" { (backend.attempts) }
                                 td.wide { @if let Some(error) = &backend.last_error {
                                     span.quiet { (parts::span(error.seconds_ago)) " ago: " } strong { (error.reason) } " " (error.detail)
-                                } @else { span.quiet { "none" } } }
+                                } @else { span.quiet { "no error" } } }
                                 td.right { (button(&backend.name, backend.state == "paused")) }
                             }
                         }

@@ -3,9 +3,11 @@
 'use strict';
 
 const EVERY_MS = 5000;
+const SOON_MS = 800;
 const MOST_ROWS = 100;
 
 let following = true;
+let soon;
 
 // Figures: the page is asked for again, and the parts that are marked take the place of the old ones.
 
@@ -92,11 +94,39 @@ function follow(part) {
       if (!following || !body) return;
       part.querySelector('.empty')?.remove();
       for (const event of events) show(body, JSON.parse(event));
+      // Where they went is known a moment later.
+      clearTimeout(soon);
+      soon = setTimeout(refresh, SOON_MS);
     });
   };
 }
 
+// A search that has found nothing yet goes on, part by part, until it has or nothing is left.
+
+async function further() {
+  for (;;) {
+    const link = document.querySelector('a[data-further]');
+    if (!link) return;
+    const pages = link.closest('.pages');
+    pages.setAttribute('aria-live', 'polite');
+    let answer;
+    try {
+      answer = await fetch(link.href, { headers: { accept: 'text/html' }, redirect: 'error' });
+    } catch {
+      return;
+    }
+    if (!answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), 'text/html');
+    const [list, next] = [page.querySelector('main .scroll'), page.querySelector('main .pages')];
+    if (!list || !next) return;
+    history.replaceState(null, '', link.href);
+    document.querySelector('main .scroll').replaceWith(list);
+    pages.replaceChildren(...next.childNodes);
+  }
+}
+
 function start() {
+  further();
   const stream = document.querySelector('[data-stream]');
   if (stream) follow(stream);
   const toggle = document.querySelector('[data-follow]');

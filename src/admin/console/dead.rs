@@ -45,7 +45,7 @@ pub async fn act(form: web::Bytes, admin: web::Data<Admin>) -> HttpResponse {
     let action = pairs.iter().find(|(name, _)| name == "action").map_or("", |(_, value)| value.as_str());
     let done = async {
         let ids = match action {
-            "replay-all" => everything(&admin, &pairs).await?,
+            "replay-all" | "drop-all" => everything(&admin, &pairs).await?,
             _ => pairs
                 .iter()
                 .filter(|(name, _)| name == "id")
@@ -56,7 +56,7 @@ pub async fn act(form: web::Bytes, admin: web::Data<Admin>) -> HttpResponse {
         for id in ids {
             let result = match action {
                 "replay" | "replay-all" => admin.dispatch.replays().release(&id).await.map_err(Problem::from),
-                "drop" => letters::remove(&admin, id).await,
+                "drop" | "drop-all" => letters::remove(&admin, id).await,
                 _ => Err(Problem::Invalid("the action must be replay or drop".to_owned())),
             };
             match result {
@@ -91,6 +91,7 @@ async fn everything(admin: &Admin, pairs: &[(String, String)]) -> Result<Vec<Id>
 }
 
 fn show(admin: &Admin, found: &Page, chosen: &str, done: Option<&str>) -> Markup {
+    let now_ms = admin.journal.now_ms();
     html! {
         h1 { "Dead letters" }
         p.lead { "Events that a backend can never take as they are, and under “schema” those that do not meet their source's. Once the cause is mended, replay them; the others travel on." }
@@ -116,12 +117,16 @@ fn show(admin: &Admin, found: &Page, chosen: &str, done: Option<&str>) -> Markup
                     label.inline { input type="checkbox" data-all; " all of this page" }
                     button name="action" value="replay" { "Replay chosen" }
                     button name="action" value="replay-all" { "Replay all" @if !chosen.is_empty() { " of " (chosen) } }
-                    details.confirm { summary { "Drop chosen…" } p { "They are removed for ever." } button.danger name="action" value="drop" { "Drop for ever" } }
+                    details.confirm { summary { "Drop…" }
+                        p { "They are removed for ever, and their events with them." }
+                        button.danger name="action" value="drop" { "Drop chosen for ever" }
+                        button.danger name="action" value="drop-all" { "Drop all" @if !chosen.is_empty() { " of " (chosen) } " for ever" }
+                    }
                 }
                 div.scroll {
                     table {
                         thead { tr { th {} th { "When" } th { "Backend" } th { "Event" } th { "Reason" } th.right { "Attempts" } th { "Type and id" } } }
-                        tbody { @for letter in &found.letters { (row(letter)) } }
+                        tbody { @for letter in &found.letters { (row(letter, now_ms)) } }
                     }
                 }
             }
@@ -133,17 +138,17 @@ fn show(admin: &Admin, found: &Page, chosen: &str, done: Option<&str>) -> Markup
     }
 }
 
-fn row(letter: &Letter) -> Markup {
+fn row(letter: &Letter, now_ms: u64) -> Markup {
     let stored = letter.stored().ok();
     html! {
         tr.top {
             td { input type="checkbox" name="id" value=(letter.id) aria-label=(format!("choose {}", letter.id)); }
-            td { (parts::clock(letter.time_ms)) }
+            td { (parts::clock(letter.time_ms, now_ms)) }
             td { (letter.backend) }
             td { @if let Some(stored) = &stored { (parts::position(stored.sequence)) } }
             td.wide { strong { (letter.reason) } " " (letter.detail) @if letter.replaying == Some(true) { " " span.pill.warn { "on its way again" } } }
-            td.right { (letter.attempts) }
-            td { @if let Some(stored) = &stored { (stored.envelope.kind) br; span.mono.quiet.cut { (stored.envelope.id) } } }
+            td.right data-label="attempts" { (letter.attempts) }
+            td.wide { @if let Some(stored) = &stored { (stored.envelope.kind) br; span.mono.quiet.cut { (stored.envelope.id) } } }
         }
     }
 }

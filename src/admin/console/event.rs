@@ -6,26 +6,20 @@ use url::form_urlencoded;
 
 use super::{body, go, layout, parts};
 use crate::admin::dead::blocking;
+use crate::admin::deliveries::{Delivery, Places};
 use crate::admin::events::{find, sequence};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, replay};
-use crate::dispatch::{Id, dead};
-use crate::event::{BackendName, Stored};
+use crate::event::Stored;
 
 const PLACE: &str = "/events";
-
-/// What a backend did with an event.
-struct State {
-    backend: BackendName,
-    word: &'static str,
-    detail: String,
-}
 
 /// One event.
 pub async fn page(path: web::Path<String>, request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse {
     let read = async {
         let stored = find(&admin, sequence("position", &path)?).await?;
-        let states = states(&admin, &stored).await?;
+        let (places, wanted) = (Places::of(&admin), stored.clone());
+        let states = blocking(move || places.find(&wanted)).await?;
         Ok::<_, Problem>((stored, states))
     };
     match read.await {
@@ -52,39 +46,7 @@ pub async fn replay(path: web::Path<String>, form: web::Bytes, admin: web::Data<
     }
 }
 
-async fn states(admin: &Admin, stored: &Stored) -> Result<Vec<State>, Problem> {
-    let event = &stored.envelope;
-    let routes = admin.parts.routes.load_full();
-    let mut states = Vec::new();
-    for lane in admin.dispatch.lanes() {
-        let (dead, id) = (admin.parts.dead.clone(), Id { number: stored.sequence, backend: lane.name.clone() });
-        let letter = blocking(move || dead.get(&id)).await?;
-        let is_sent = routes.sends(&lane.name, &event.source, &event.provider, &event.kind);
-        let (word, detail) = match letter {
-            Ok(Some(letter)) => ("dead letter", refused(&letter)),
-            Err(error) => ("dead letter", error.to_string()),
-            Ok(None) if !is_sent => ("not routed", "no route sends it here".to_owned()),
-            Ok(None) if lane.decided() >= stored.sequence => ("delivered", String::new()),
-            Ok(None) => ("waiting", waiting(lane)),
-        };
-        states.push(State { backend: lane.name.clone(), word, detail });
-    }
-    Ok(states)
-}
-
-fn refused(letter: &dead::Letter) -> String {
-    format!("{}: {} ({} attempts)", letter.reason, letter.detail, letter.attempts)
-}
-
-fn waiting(lane: &crate::dispatch::Status) -> String {
-    match (lane.is_paused(), lane.attempts(), lane.last_error()) {
-        (true, ..) => "the backend is paused".to_owned(),
-        (false, 0, _) | (false, _, None) => "behind others".to_owned(),
-        (false, tries, Some((failure, _))) => format!("{tries} failed tries in a row: {failure}"),
-    }
-}
-
-fn show(stored: &Stored, states: &[State], is_ordered: bool) -> Markup {
+fn show(stored: &Stored, states: &[Delivery], is_ordered: bool) -> Markup {
     let event = &stored.envelope;
     html! {
         p.path { a href=(PLACE) { "Events" } " / " span.mono { (stored.sequence_text()) } }
@@ -98,8 +60,8 @@ fn show(stored: &Stored, states: &[State], is_ordered: bool) -> Markup {
                     table { tbody { @for state in states {
                         tr {
                             td { a href="/backends" { (state.backend) } }
-                            td { (parts::state(state.word)) }
-                            td.wide.quiet { (state.detail) }
+                            td { (parts::state(state.state.label())) }
+                            td.wide.quiet { (state.detail) @if let Some(seconds) = state.seconds { (parts::took(seconds)) " after its receipt" } }
                             td.right {
                                 form method="post" action=(format!("{PLACE}/{}/replay", stored.sequence)) {
                                     input type="hidden" name="backend" value=(state.backend);

@@ -9,8 +9,12 @@ use super::{layout, parts};
 use crate::admin::page::Filter;
 use crate::admin::problem::Problem;
 use crate::admin::search::Found;
-use crate::admin::{Admin, events, time};
+use crate::admin::{Admin, deliveries, events, time};
+use crate::event::Stored;
 use crate::event::route::Glob;
+
+/// An event and where it is.
+type Placed = (Stored, Vec<deliveries::Delivery>);
 
 const PLACE: &str = "/events";
 const LIMIT: usize = 50;
@@ -71,7 +75,7 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
         Ok(filter) => {
             let before = form.before.trim().parse().ok();
             let is_live = filter.is_all() && before.is_none();
-            events::newest(&admin, before, filter, LIMIT).await.map(|found| (found, is_live))
+            found(&admin, before, filter).await.map(|(found, placed)| (found, placed, is_live))
         }
     };
     let body = html! {
@@ -79,10 +83,17 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
         (search(&admin, &form))
         @match &found {
             Err(problem) => p.note.bad role="alert" { (problem.to_string()) },
-            Ok((found, is_live)) => (list(&admin, &form, found, *is_live)),
+            Ok((found, placed, is_live)) => (list(&form, found, placed, *is_live, admin.journal.now_ms())),
         }
     };
     layout::page(&admin, PLACE, "Events", &body)
+}
+
+/// The newest events, and where each is; the events of the first are in the second.
+async fn found(admin: &Admin, before: Option<u64>, filter: Filter) -> Result<(Found, Vec<Placed>), Problem> {
+    let mut found = events::newest(admin, before, filter, LIMIT).await?;
+    let placed = deliveries::placed(admin, std::mem::take(&mut found.events)).await?;
+    Ok((found, placed))
 }
 
 fn search(admin: &Admin, form: &Form) -> Markup {
@@ -107,24 +118,23 @@ fn search(admin: &Admin, form: &Form) -> Markup {
     }
 }
 
-fn list(admin: &Admin, form: &Form, found: &Found, is_live: bool) -> Markup {
-    let routes = admin.parts.routes.load();
-    let lanes = admin.dispatch.lanes();
-    let last = is_live.then(|| found.events.first().map_or(0, |stored| stored.sequence));
+fn list(form: &Form, found: &Found, placed: &[Placed], is_live: bool, now_ms: u64) -> Markup {
+    let last = is_live.then(|| placed.first().map_or(0, |(stored, _)| stored.sequence));
     html! {
         div.scroll data-live=[is_live.then_some("events")] data-stream=[last] {
             table.events {
                 thead { (parts::event_heads()) }
-                tbody { @for stored in &found.events { (parts::event_row(stored, lanes, &routes)) } }
+                tbody { @for (stored, deliveries) in placed { (parts::event_row(stored, deliveries, now_ms)) } }
             }
-            @if found.events.is_empty() { p.empty { "No event here." } }
+            @if placed.is_empty() { p.empty { "No event here." } }
         }
         p.pages {
             @if found.is_complete {
                 span.quiet { "The journal keeps nothing older that was asked for." }
             } @else {
                 span.quiet { "Looked back to position " (found.next) "." }
-                " " a rel="next" href=(form.further(found.next)) { "Older" }
+                // Where nothing was found so far, the script goes on by itself.
+                " " a rel="next" href=(form.further(found.next)) data-further[placed.is_empty()] { @if placed.is_empty() { "Look further back" } @else { "Older" } }
             }
         }
     }

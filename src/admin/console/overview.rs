@@ -6,20 +6,23 @@ use maud::{Markup, html};
 use super::{backends, layout, parts};
 use crate::admin::health::{journal, readiness};
 use crate::admin::page::Filter;
-use crate::admin::{Admin, events};
+use crate::admin::{Admin, deliveries, events};
 
 /// Events that are shown.
 const EVENTS: usize = 20;
 
 /// The first page.
 pub async fn page(admin: web::Data<Admin>) -> HttpResponse {
-    let found = match events::newest(&admin, None, Filter::default(), EVENTS).await {
-        Ok(found) => found,
+    let read = async {
+        let found = events::newest(&admin, None, Filter::default(), EVENTS).await?;
+        deliveries::placed(&admin, found.events).await
+    };
+    let placed = match read.await {
+        Ok(placed) => placed,
         Err(problem) => return layout::problem(&admin, "/", &problem),
     };
-    let routes = admin.parts.routes.load();
-    let lanes = admin.dispatch.lanes();
-    let last = found.events.first().map_or(0, |stored| stored.sequence);
+    let now_ms = admin.journal.now_ms();
+    let last = placed.first().map_or(0, |(stored, _)| stored.sequence);
     let body = html! {
         h1.hidden { "Overview" }
         div data-live="news" { (news(&admin)) }
@@ -33,9 +36,9 @@ pub async fn page(admin: web::Data<Admin>) -> HttpResponse {
             div.scroll data-live="events" data-stream=(last) {
                 table.events {
                     thead { (parts::event_heads()) }
-                    tbody { @for stored in &found.events { (parts::event_row(stored, lanes, &routes)) } }
+                    tbody { @for (stored, deliveries) in &placed { (parts::event_row(stored, deliveries, now_ms)) } }
                 }
-                @if found.events.is_empty() {
+                @if placed.is_empty() {
                     p.empty { "No event yet. Try " code { "hookferry send demo" } ", or see what was " a href="/refused" { "refused" } "." }
                 }
             }
@@ -102,7 +105,7 @@ fn tile(name: &str, value: &str, unit: &str, note: &str, values: &[Option<f64>],
     html! {
         div.tile.(if class.is_empty() { "plain" } else { class }) {
             h3 { (name) }
-            p.value { (value) @if !unit.is_empty() { span.unit { (unit) } } }
+            p.value { (value) @if !unit.is_empty() && value != "–" { span.unit { (unit) } } }
             p.quiet { (note) }
             (parts::picture(values, name))
         }

@@ -2,10 +2,9 @@
 
 use maud::{Markup, html};
 
+use crate::admin::deliveries::{Delivery, State};
 use crate::admin::time::{self, rfc3339};
-use crate::dispatch::Status;
 use crate::event::Stored;
-use crate::event::route::Routes;
 
 /// Width and height of a picture, in its own units.
 const PICTURE: (f64, f64) = (240.0, 36.0);
@@ -72,13 +71,17 @@ pub fn last(values: &[Option<f64>]) -> Option<f64> {
     values.last().copied().flatten()
 }
 
-/// The time of day, with the whole time beside it.
-pub fn clock(ms: u64) -> Markup {
+/// The time of day, before it the date where that is not today's, and the whole time beside it.
+pub fn clock(ms: u64, now_ms: u64) -> Markup {
     let whole = rfc3339(ms);
     let (date, clock) = whole.trim_end_matches('Z').split_once('T').unwrap_or_default();
     let (seconds, fraction) = clock.split_once('.').unwrap_or((clock, ""));
-    let clock = format!("{seconds}.{fraction:0<3}");
-    html! { time datetime=(whole) title=(format!("{date} {clock} UTC")) { (clock) } }
+    let is_today = rfc3339(now_ms).starts_with(date);
+    html! {
+        time datetime=(whole) title=(format!("{date} {seconds}.{fraction:0<3} UTC")) {
+            @if is_today { (seconds) "." (format!("{fraction:0<3}")) } @else { (date) " " (seconds) }
+        }
+    }
 }
 
 /// A position without its zeros.
@@ -135,24 +138,48 @@ fn ends(line: &[(f64, f64)], step: f64) -> Vec<(f64, f64)> {
 }
 
 /// Rows of a table of events: when, what, which, how it was proved, where it is.
-pub fn event_row(stored: &Stored, lanes: &[std::sync::Arc<Status>], routes: &Routes) -> Markup {
+pub fn event_row(stored: &Stored, deliveries: &[Delivery], now_ms: u64) -> Markup {
     let event = &stored.envelope;
     html! {
         tr data-sequence=(stored.sequence) {
-            td { (clock(recorded(stored))) }
+            td { (clock(recorded(stored), now_ms)) }
             td { (position(stored.sequence)) }
             td { a href=(format!("/events?source={}", event.source)) { (event.source) } }
             td.wide { (event.kind) }
             td.mono.cut title=(event.id) { (event.id) }
             td.quiet { (event.verification) }
             td {
-                @for lane in lanes.iter().filter(|lane| routes.sends(&lane.name, &event.source, &event.provider, &event.kind)) {
-                    @let is_done = lane.decided() >= stored.sequence;
-                    span.chip.(if is_done { "good" } else { "warn" }) title=(if is_done { "taken or dead letter" } else { "waiting" }) { (lane.name) }
-                }
+                @for delivery in deliveries.iter().filter(|delivery| delivery.state != State::NotRouted) { (chip(delivery)) }
             }
-            td.right.quiet { (took(stored)) }
+            td.right.quiet { (age(stored)) }
         }
+    }
+}
+
+/// One backend of an event: what has become of it there, and how long it took.
+fn chip(delivery: &Delivery) -> Markup {
+    let class = match delivery.state {
+        State::Delivered => "good",
+        State::Waiting => "warn",
+        State::DeadLetter => "bad",
+        State::NotRouted => "idle",
+    };
+    let said =
+        [delivery.state.label(), &delivery.detail].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    html! {
+        span.chip.(class) title=(said.join(": ")) {
+            (delivery.backend) span.hidden { " " (delivery.state.label()) }
+            @if let Some(seconds) = delivery.seconds { " " span.took title="from its receipt to the broker's confirmation" { (took(seconds)) } }
+        }
+    }
+}
+
+/// A time that something took, seconds.
+pub fn took(seconds: f64) -> String {
+    match seconds {
+        0.0..1.0 => format!("{:.0} ms", seconds * 1000.0),
+        1.0..60.0 => format!("{seconds:.1} s"),
+        _ => span(seconds as u64),
     }
 }
 
@@ -160,14 +187,14 @@ pub fn event_row(stored: &Stored, lanes: &[std::sync::Arc<Status>], routes: &Rou
 pub fn event_heads() -> Markup {
     html! {
         tr {
-            th { "Received" } th { "Position" } th { "Source" } th { "Type" } th { "Id" } th { "Proved by" } th { "Backends" }
+            th { "Received" } th { "Position" } th { "Source" } th { "Type" } th { "Id" } th { "Proved by" } th title="with the time from receipt to the broker's confirmation" { "Backends" }
             th.right title="from the sender's own time of the event to its receipt" { "Age at receipt" }
         }
     }
 }
 
 /// How old an event was when it came; nothing where its sender gave no time.
-pub fn took(stored: &Stored) -> String {
+pub fn age(stored: &Stored) -> String {
     let event = &stored.envelope;
     if event.time == event.recorded_time {
         return String::new();
@@ -198,6 +225,7 @@ mod tests {
             [figure(None), figure(Some(0.04)), figure(Some(12.3)), figure(Some(1234.0))],
             ["–", "0.0", "12", "1\u{202f}234"]
         );
+        assert_eq!([took(0.0), took(0.0124), took(1.55), took(75.0)], ["0 ms", "12 ms", "1.6 s", "1 min 15 s"]);
         assert_eq!([share(0, 0), share(1, 3), share(1, 100_000)], ["0 %", "33.3 %", "< 0.1 %"]);
     }
 

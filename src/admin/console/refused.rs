@@ -20,7 +20,7 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
     refusals.truncate(LIMIT);
     let setup = admin.setup.load();
     let chosen = source.unwrap_or_default();
-    let passed = admin.refusals.passed_over();
+    let (passed, now_ms) = (admin.refusals.passed_over(), admin.journal.now_ms());
     let body = html! {
         h1 { "Refused requests" }
         p.lead { "What the sender was told stands under “told”; what the check saw is for you alone. Kept in memory, a few of each source." }
@@ -40,7 +40,7 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
             @else {
                 table {
                     thead { tr { th { "Last" } th { "Source" } th { "Told" } th { "What was seen" } th.right { "Times" } th { "From" } } }
-                    tbody { @for refused in &refusals { (row(refused)) } }
+                    tbody { @for refused in &refusals { (row(refused, now_ms)) } }
                 }
             }
             @if passed > 0 { p.quiet { (parts::number(passed)) " more were only counted: they came too many at once." } }
@@ -49,16 +49,16 @@ pub async fn page(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse
     layout::page(&admin, PLACE, "Refused requests", &body)
 }
 
-fn row(refused: &Refused) -> maud::Markup {
+fn row(refused: &Refused, now_ms: u64) -> maud::Markup {
     let class =
         if refused.code.starts_with("signature") || refused.code.starts_with("timestamp") { "bad" } else { "warn" };
     html! {
         tr.top {
-            td { (parts::clock(refused.last_ms)) }
+            td { (parts::clock(refused.last_ms, now_ms)) }
             td { (refused.source) }
             td { span.pill.(class) { (refused.code) } }
             td.wide { ul.seen { @for remark in &refused.seen { li { (remark) } } } }
-            td.right { (parts::number(refused.times)) }
+            td.right data-label="times" { (parts::number(refused.times)) }
             td.mono.quiet { (refused.client.map(|client| client.to_string()).unwrap_or_default()) }
         }
     }

@@ -27,11 +27,11 @@ pub async fn page(admin: web::Data<Admin>) -> HttpResponse {
                         td { (source.provider) }
                         td { @if source.verification == "none" { span.pill.warn { "none" } } @else { (source.verification) } }
                         td { @for backend in &source.backends { span.chip { (backend) } } @if source.backends.is_empty() { span.quiet { "journal only" } } }
-                        td.right { (parts::figure(parts::last(&rate))) "/s" }
-                        td { (parts::picture(&rate, "accepted a second")) }
-                        td.right { (parts::number(answers.accepted)) }
-                        td.right { (parts::number(answers.repeated)) }
-                        td.right {
+                        td.right data-label="now" { (parts::figure(parts::last(&rate))) "/s" }
+                        td.drawn { (parts::picture(&rate, "accepted a second")) }
+                        td.right data-label="accepted" { (parts::number(answers.accepted)) }
+                        td.right data-label="repeated" { (parts::number(answers.repeated)) }
+                        td.right data-label="refused" {
                             @if answers.refusals() > 0 {
                                 a href=(format!("/refused?source={}", source.name))
                                     title=(answers.refused.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ")) {

@@ -79,8 +79,11 @@ impl Told {
 
     fn said(code: &str, message: &str, sender_fault: bool) -> Self {
         let detail = if message.is_empty() { code.to_owned() } else { format!("{code}: {message}") };
-        let known =
-            |list: &[(&str, Reason)]| list.iter().find(|(word, _)| code.contains(word)).map(|(_, reason)| *reason);
+        // `KMS.DisabledException` and `KmsDisabled` are the same: the old and the new protocol spell some of them otherwise.
+        let code = code.to_ascii_lowercase();
+        let known = |list: &[(&str, Reason)]| {
+            list.iter().find(|(word, _)| code.contains(&word.to_ascii_lowercase())).map(|(_, reason)| *reason)
+        };
         if let Some(reason) = known(&HEALS) {
             return Self { reason, detail, permanent: false };
         }
@@ -147,6 +150,7 @@ mod tests {
         check("KmsThrottled", "", true, Reason::Throttled, false);
         check("KmsAccessDenied", "", true, Reason::Unauthorized, false);
         check("KmsDisabled", "", true, Reason::Refused, false);
+        check("KMS.DisabledException", "", true, Reason::Refused, false);
         check("AWS.SimpleQueueService.NonExistentQueue", "", true, Reason::Missing, false);
         check("InvalidClientTokenId", "", true, Reason::Unauthorized, false);
         check("SignatureDoesNotMatch", "", true, Reason::Unauthorized, false);

@@ -1,16 +1,18 @@
 //! A disk in memory that behaves as badly as one may: what was not synced is lost in any part at a power cut, in sectors;
 //! names are not durable before their directory is synced; a failed sync drops what it did not write and says so once.
 
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use node::Node;
+
 use super::Dice;
 use crate::journal::disk::{Disk, DiskFile};
 use crate::journal::lock;
-
-const SECTOR: usize = 512;
 
 /// What the next operations of a kind come to.
 #[derive(Debug, Clone, Copy)]
@@ -43,107 +45,13 @@ struct State {
     dead: bool,
     fault: Option<Fault>,
     full: bool,
-}
-
-#[derive(Default)]
-struct Node {
-    bytes: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors that were written since they were synced: what they held each time.
-    dirty: BTreeMap<usize, Vec<Vec<u8>>>,
-    /// Sectors that are in memory and that no sync writes any more: theirs has failed.
-    lost: BTreeSet<usize>,
-}
-
-fn sector(bytes: &[u8], at: usize) -> Vec<u8> {
-    let from = (at * SECTOR).min(bytes.len());
-    let mut out = bytes[from..(from + SECTOR).min(bytes.len())].to_vec();
-    out.resize(SECTOR, 0);
-    out
-}
-
-impl Node {
-    fn write(&mut self, bytes: &[u8], offset: usize) {
-        let end = offset + bytes.len();
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[offset..end].copy_from_slice(bytes);
-        for at in offset / SECTOR..end.div_ceil(SECTOR) {
-            let now = sector(&self.bytes, at);
-            let was = self.dirty.get(&at).and_then(|old| old.last().cloned());
-            let was = was.unwrap_or_else(|| sector(&self.durable, at));
-            if self.lost.remove(&at) || was != now {
-                self.dirty.entry(at).or_default().push(now);
-            }
-        }
-    }
-
-    fn put_durable(&mut self, at: usize, sector: &[u8]) {
-        let end = (at + 1) * SECTOR;
-        if self.durable.len() < end {
-            self.durable.resize(end, 0);
-        }
-        self.durable[at * SECTOR..end].copy_from_slice(sector);
-    }
-
-    fn sync(&mut self) {
-        for (at, versions) in std::mem::take(&mut self.dirty) {
-            if let Some(newest) = versions.last() {
-                self.put_durable(at, newest);
-            }
-        }
-        self.durable.resize(self.bytes.len(), 0);
-    }
-
-    /// The kernel gives up on the pages it could not write, and takes them for clean.
-    fn fail_sync(&mut self, dice: &mut Dice) {
-        for (at, versions) in std::mem::take(&mut self.dirty) {
-            if dice.roll(2) == 0 {
-                self.put_durable(at, &versions[versions.len() - 1]);
-            } else {
-                self.lost.insert(at);
-            }
-        }
-    }
-
-    /// Some pages that are clean leave memory.
-    fn evict(&mut self, dice: &mut Dice) {
-        for at in std::mem::take(&mut self.lost) {
-            if dice.roll(2) == 0 {
-                self.lost.insert(at);
-                continue;
-            }
-            let (from, to) = (at * SECTOR, ((at + 1) * SECTOR).min(self.bytes.len()));
-            let old = sector(&self.durable, at);
-            if from < to {
-                self.bytes[from..to].copy_from_slice(&old[..to - from]);
-            }
-        }
-    }
-
-    /// Any part of what was not synced may have reached the disk, each sector as it was at some time.
-    fn cut(&mut self, dice: &mut Dice) {
-        let grown = self.bytes.len();
-        let luck = dice.roll(4);
-        for (at, versions) in std::mem::take(&mut self.dirty) {
-            let pick = dice.roll(versions.len() as u64 + 1) as usize;
-            match luck {
-                0 => {}
-                1 => self.put_durable(at, &versions[versions.len() - 1]),
-                _ if pick > 0 => self.put_durable(at, &versions[pick - 1]),
-                _ => {}
-            }
-        }
-        self.durable.truncate(grown);
-        self.bytes.clone_from(&self.durable);
-        self.lost.clear();
-    }
+    panics: bool,
 }
 
 impl State {
     /// Whether the operation goes through; an error is what its caller sees.
     fn gate(&mut self, sync: bool) -> io::Result<()> {
+        assert!(!self.panics, "a mistake of ours");
         if self.cut_in == Some(0) {
             (self.dead, self.cut_in) = (true, None);
         }
@@ -201,6 +109,7 @@ impl Fake {
             dead: false,
             fault: None,
             full: false,
+            panics: false,
         })))
     }
 
@@ -223,6 +132,11 @@ impl Fake {
 
     pub fn fill(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// From now on every change of a file is a mistake of ours.
+    pub fn panic(&self) {
+        self.state().panics = true;
     }
 
     pub fn heal(&self) {

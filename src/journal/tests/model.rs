@@ -3,10 +3,12 @@
 //!
 //! The writer and the keeper are stepped by hand, with the functions that their threads run.
 
+mod found;
 mod ops;
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::RwLock;
 
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
@@ -348,70 +350,6 @@ fn run(steps: u32) {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     assert!(done.get() >= steps as usize, "{} steps", done.get());
-}
-
-/// A big duplicate made the writer go on from a segment without events to one of the same name: the keys of the events
-/// that came into it were taken for written down.
-#[test]
-fn a_segment_without_events_is_not_replaced_by_one_of_its_name() {
-    let big = || Op::Append(vec![(0, 60_000)], true);
-    history(
-        0,
-        vec![
-            big(),
-            big(),
-            Op::Append(vec![(1, 60_000)], true),
-            Op::Tend,
-            big(),
-            Op::Kill,
-            Op::Append(vec![(1, 0)], true),
-        ],
-    )
-    .unwrap();
-}
-
-/// The directory's sync failed after a new segment had its name: a later event went into the old one, behind the end that
-/// the new header tells.
-#[test]
-fn nothing_is_written_behind_the_end_that_a_new_header_tells() {
-    let full = Fault { after: 8, times: 1, syncs_only: false, full: true };
-    let small = Op::Append(vec![(5, 0), (26, 0)], true);
-    let big = Op::Append(vec![(0, 60_000)], false);
-    history(0, vec![small, big, Op::Fail(full), Op::Tend, Op::Append(vec![(0, 0)], false), Op::Stop]).unwrap();
-}
-
-/// A frame was whole but for the zeros that fill it up, since its write had failed there: no start after that.
-#[test]
-fn a_frame_may_end_a_few_bytes_behind_its_file() {
-    let small = |many| Op::Append(vec![(0, 0); many], true);
-    let big = Op::Append(vec![(0, 0), (0, 60_000), (0, 0)], true);
-    let broken = Fault { after: 2, times: 1, syncs_only: false, full: false };
-    for seed in 0..2_000 {
-        let cursor = || Op::Cursor(0, 0, false);
-        let ops = vec![cursor(), small(3), big.clone(), Op::Fail(broken), Op::Append(vec![(1, 0)], true)];
-        history(seed, ops.into_iter().chain([cursor(), Op::Kill]).collect()).unwrap();
-    }
-}
-
-/// The sync of the name of a new segment failed, the process was killed, and a start went on in that segment: a power cut
-/// took it away with the events that were accepted in it.
-#[test]
-fn a_start_makes_the_names_of_what_it_found_durable() {
-    let unnamed = Fault { after: 4, times: 1, syncs_only: true, full: false };
-    for seed in 0..100 {
-        let small = Op::Append(vec![(0, 0), (0, 0)], true);
-        let big = Op::Append(vec![(1, 60_000), (0, 0)], true);
-        history(seed, vec![small, Op::Fail(unnamed), big, Op::Kill, Op::Cut(2, Vec::new())]).unwrap();
-    }
-}
-
-/// Its segment was sealed after the clock had gone back, and the file of its ids was not there: a start took the segment
-/// for older than the window.
-#[test]
-fn an_id_is_remembered_where_the_clock_went_back_before_its_segment_was_sealed() {
-    let one = || Op::Append(vec![(1, 0)], true);
-    let big = Op::Append(vec![(0, 60_000)], true);
-    history(0, vec![one(), Op::Clock(-2), big, Op::Clock(61), Op::Kill, one()]).unwrap();
 }
 
 #[test]

@@ -32,8 +32,9 @@ class Reply:
 class Client:
     """One keep-alive connection; opened anew when the server has closed it."""
 
-    def __init__(self, port, timeout=30):
+    def __init__(self, port, timeout=30, tls=None):
         self.port = port
+        self.tls = tls
         self.timeout = timeout
         self._connection = None
 
@@ -42,7 +43,10 @@ class Client:
         if self._connection is not None and self._peer_has_closed():
             self.close()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+            if self.tls is None:
+                self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
+            else:
+                self._connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=self.timeout, context=self.tls)
             self._connection.connect()
             self._connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = self._connection
@@ -69,7 +73,8 @@ class Client:
             return True
         sock.setblocking(False)
         try:
-            return sock.recv(1, socket.MSG_PEEK) == b""
+            # Below TLS, where there is any: a look takes nothing away there.
+            return socket.socket.recv(sock, 1, socket.MSG_PEEK) == b""
         except (BlockingIOError, InterruptedError):
             return False
         except OSError:

@@ -15,15 +15,17 @@ class Load:
 
     `acknowledged` maps the id of each event that got a 2xx to the SHA-256 of its body; `tried` holds every id
     that ever went out. An event without an answer is sent again, as providers do, unless `repeat` is false.
+    With a context for `tls` every second sender shakes hands anew for each event.
     """
 
-    def __init__(self, bridge, oracles, *, senders=4, secret="canary-acme-6d5c3b", repeat=True, size=200, pace=0.0):
+    def __init__(self, bridge, oracles, *, senders=4, secret="canary-acme-6d5c3b", repeat=True, size=200, pace=0.0, tls=None):
         self.port = bridge.port
         self.oracles = oracles
         self.secret = secret
         self.repeat = repeat
         self.padding = "x" * size
         self.pace = pace
+        self.tls = tls
         self.acknowledged = {}
         self.tried = {}
         self.statuses = {}
@@ -31,7 +33,7 @@ class Load:
         self.answers = []
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._send_all, daemon=True) for _ in range(senders)]
+        self._threads = [threading.Thread(target=self._send_all, args=(n,), daemon=True) for n in range(senders)]
 
     def start(self):
         for thread in self._threads:
@@ -62,8 +64,8 @@ class Load:
         """Every request so far got its 200."""
         assert set(self.statuses) == {200}, f"senders noticed: {self.statuses}, {self.refusals[:3]}"
 
-    def _send_all(self):
-        client = Client(self.port, timeout=20)
+    def _send_all(self, number):
+        client = Client(self.port, timeout=20, tls=self.tls)
         while not self._stop.is_set():
             event = unique("ld_")
             body = json.dumps({"type": "order.created", "n": event, "padding": self.padding}).encode()
@@ -74,6 +76,8 @@ class Load:
                 if self._send(client, event, body, digest) or self._stop.is_set() or not self.repeat:
                     break
                 time.sleep(0.02)
+            if self.tls is not None and number % 2:
+                client.close()
             if self.pace:
                 time.sleep(self.pace)
         client.close()
