@@ -107,8 +107,9 @@ pub struct Provider {
     pub contract: Contract,
     /// How its requests are proven.
     pub rule: Rule,
-    /// Whether the signature covers the event id. Where not, whoever holds one valid body could mark other ids
-    /// as seen, so the key of a duplicate holds the body's hash as well.
+    /// Whether the event id alone tells one event from another: the signature covers it, and it names one event rather
+    /// than an object, or the first item of a list. Where not, whoever holds one valid body could mark other ids as
+    /// seen, or a later event would pass for the first, so the key of a duplicate holds the body's hash as well.
     pub id_signed: bool,
     plan: extract::Plan,
     handshakes: Vec<handshake::Handshake>,
@@ -162,15 +163,23 @@ impl Provider {
         if contract.event.id_signed == Some(true) && !covered {
             return Err(ContractError::key("event.id_signed", "is true, but the signature does not cover the id"));
         }
-        let id_signed = contract.event.id_signed.unwrap_or(covered);
+        // The id of a list's first item says nothing of the others, which a redelivery may bring in other company.
+        let of_all = !contract.event.id.iter().any(Value::is_in_list);
+        let id_signed = contract.event.id_signed.unwrap_or(covered && of_all);
         let plan = extract::Plan::new(&contract.event, &[])?;
         let handshakes = contract
             .handshake
             .iter()
             .enumerate()
             .map(|(n, spec)| handshake::Handshake::new(spec, &contract).map_err(|error| error.in_handshake(n)));
-        let handshakes = handshakes.collect::<Result<_, _>>()?;
+        let handshakes = handshakes.collect::<Result<Vec<_>, _>>()?;
+        let rule = handshakes.iter().filter_map(handshake::Handshake::signs).fold(rule, Rule::without);
         Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes, own: handshake::Own::default() })
+    }
+
+    /// Whether the signature covers the event id.
+    pub fn covers_id(&self) -> bool {
+        covers(&self.rule, &self.contract.event.id)
     }
 
     /// The same provider with another replay window.
@@ -218,7 +227,12 @@ fn covers(rule: &Rule, values: &[Value]) -> bool {
         Value::Jwt(_) => true,
         Value::BodyJwt(..) => matches!(rule.signature_pointer(), Some(pointer) if value.is_within(pointer)),
         Value::Body(pointer) => rule.covers_body() || rule.covered_pointers().contains(&pointer.as_str()),
-        Value::Form { field, .. } => rule.covers_form() || rule.covered_form_fields().contains(&field.as_str()),
+        Value::Form { field, pointer } => {
+            let mut covered = rule.covered_form_fields().into_iter();
+            // A signed part of a field vouches for that part alone.
+            rule.covers_form()
+                || covered.any(|(name, part)| name == field && (part.is_none() || part == pointer.as_deref()))
+        }
         Value::Header(name) => rule.covered_headers().contains(&name.as_str()),
         Value::Query(name) => rule.covered_queries().contains(&name.as_str()),
     })
@@ -250,6 +264,56 @@ mod tests {
         id_signed(TOKEN, "'body:/id'", false);
         assert!(custom(BODY, "id = 'header:x-id'\nid_signed = true").is_err());
         assert!(!custom(BODY, "id = 'body:/id'\nid_signed = false").unwrap().id_signed);
+    }
+
+    #[test]
+    fn a_signed_part_of_a_form_field_vouches_for_no_other_part() {
+        const PART: &str =
+            "kind = 'hmac'\nencoding = 'hex'\nmessage = '{form:json:/event/time}'\nsignature = { form = 's' }";
+        id_signed(PART, "'form:json:/event/time'", true);
+        id_signed(PART, "'form:json:/event/id'", false);
+        id_signed(PART, "'form:json'", false);
+        let whole = PART.replace("{form:json:/event/time}", "{form:json}");
+        id_signed(&whole, "'form:json:/event/id'", true);
+        id_signed(&whole, "'form:json'", true);
+    }
+
+    #[test]
+    fn the_id_of_the_first_of_a_list_stands_for_none_of_the_others() {
+        id_signed(BODY, "'body:/0/id'", false);
+        id_signed(BODY, "'{body:/kind}.{body:/events/0/id}'", false);
+        id_signed(BODY, "['body:/id', 'body:/events/0/id']", false);
+        id_signed(BODY, "'x if body:/events/0/id'", false);
+        id_signed(BODY, "'form:json:/0/id'", false);
+        id_signed(BODY, "'body:/v1/id'", true);
+        id_signed(BODY, "'form:json:/id'", true);
+    }
+
+    #[test]
+    fn what_names_an_object_or_the_first_of_a_batch_is_not_taken_for_the_id_of_one_event() {
+        for name in [
+            "clickup",
+            "close",
+            "dropbox-sign",
+            "fastspring",
+            "hubspot",
+            "kiwify",
+            "line",
+            "mailersend",
+            "mandrill",
+            "microsoft-teams",
+            "mongodb-atlas",
+            "netlify",
+            "sendgrid",
+            "sonarcloud",
+            "travis-ci",
+            "viber",
+        ] {
+            assert!(!provider(name).unwrap().id_signed, "{name}");
+        }
+        for name in ["stripe", "slack", "twitch", "gocardless", "aws-sns", "standard-webhooks", "apple-app-store"] {
+            assert!(provider(name).unwrap().id_signed, "{name}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@
 mod basic;
 mod canonical;
 mod chain;
+mod challenge;
 mod digest;
 mod explain;
 mod field;
@@ -45,6 +46,7 @@ use serde::{Deserialize, Deserializer};
 use crate::event::{Request, Secret};
 
 pub use chain::ChainSpec;
+pub use challenge::Challenge;
 pub use digest::DigestSpec;
 pub use explain::explain;
 pub use field::FieldSpec;

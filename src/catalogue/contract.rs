@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::ContractError;
 use super::value::Value;
 use crate::event::{Options, schema, units};
-use crate::verify::Spec;
+use crate::verify::{Challenge, Spec};
 
 /// Everything that a receiver must know of a sender.
 #[derive(Debug, Clone, Deserialize)]
@@ -76,7 +76,8 @@ pub struct EventSpec {
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
     pub id: Vec<Value>,
-    /// Whether the signature covers the id; left out, it follows from `[verify]`.
+    /// Whether the id alone tells one event from another: the signature covers it, and it names one event rather than an
+    /// object or the first of a batch. Left out, it follows from `[verify]` and from the place of the id.
     pub id_signed: Option<bool>,
     /// The type, without the provider's name.
     #[serde(rename = "type", deserialize_with = "units::list")]
@@ -102,6 +103,9 @@ pub struct HandshakeSpec {
     pub signed: bool,
     /// The answer.
     pub reply: ReplySpec,
+    /// What `{hmac:…}` in the answer may sign; an event whose signed text is that is not believed.
+    #[serde(default)]
+    pub challenge: Challenge,
     /// An address to visit in the background.
     #[serde(default)]
     pub visit: Option<VisitSpec>,

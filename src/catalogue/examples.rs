@@ -71,6 +71,78 @@ fn every_example_is_accepted_read_and_answered_as_its_sender_wants() {
     }
 }
 
+/// A challenge that `provider` answers to anybody, and the event that its answer would prove.
+#[track_caller]
+fn oracle(
+    name: &str,
+    challenge: &str,
+    options: &[(&str, &str)],
+    ask: impl Fn(&str) -> Draft,
+    event: impl Fn(&str) -> Draft,
+) {
+    let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let secret = Secret::new(b"s3cr3t".to_vec()).unwrap();
+    let provider = provider(name).unwrap().with_own(&[secret], options).unwrap();
+    let reply = provider.handshake(&ask(challenge).request(), false).expect("an answer").body;
+    let tag = reply.rsplit(['"', '=', '|']).find(|text| text.len() >= 40).unwrap();
+    let outcome = check(&provider.rule, &keys(&provider, "s3cr3t"), &event(tag).request(), 1_700_000_000);
+    assert_eq!(outcome.map(|verified| verified.method()), Err(Refusal::Mismatch), "{name}: {challenge}");
+}
+
+#[test]
+fn the_answer_to_a_challenge_proves_no_event() {
+    let get = |query: String| Draft { method: "GET".to_owned(), query, ..Draft::default() };
+    let post = |body: &str, header: &str, value: String| {
+        let mut draft = Draft { method: "POST".to_owned(), body: body.into(), ..Draft::default() };
+        draft.set_header(header, value);
+        draft
+    };
+    oracle(
+        "smartcar",
+        "abc1",
+        &[],
+        |text| post(&format!(r#"{{"eventName":"verify","payload":{{"challenge":"{text}"}}}}"#), "x", String::new()),
+        |tag| post("abc1", "sc-signature", tag.to_owned()),
+    );
+    oracle(
+        "linkedin",
+        "hmacsha256=abc1",
+        &[],
+        |text| get(format!("challengeCode={text}")),
+        |tag| post("abc1", "x-li-signature", tag.to_owned()),
+    );
+    let digits = "20f9f8ed05f77439fe955c977e4c8a53";
+    oracle(
+        "braintree",
+        digits,
+        &[("public_key", "pub")],
+        |text| get(format!("bt_challenge={text}")),
+        |tag| {
+            let body = format!("bt_signature=pub%7C{tag}&bt_payload={digits}");
+            post(&body, "content-type", "application/x-www-form-urlencoded".to_owned())
+        },
+    );
+}
+
+#[test]
+fn braintree_signs_no_payload_for_whoever_asks() {
+    let secret = Secret::new(b"s3cr3t".to_vec()).unwrap();
+    let options = [("public_key".to_owned(), "pub".to_owned())].into_iter().collect();
+    let provider = provider("braintree").unwrap().with_own(&[secret], options).unwrap();
+    let answer = |challenge: &str| {
+        let query = format!("bt_challenge={challenge}");
+        let draft = Draft { method: "GET".to_owned(), query, ..Draft::default() };
+        provider.handshake(&draft.request(), false)
+    };
+    // Its libraries sign ^[a-f0-9]{20,32}$ and no more.
+    assert!(answer("20f9f8ed05f77439fe95").is_some());
+    for no in
+        ["PG5vdGlmaWNhdGlvbj48L25vdGlmaWNhdGlvbj4=", "20f9f8ed05f77439fe9", &"0".repeat(33), "20F9F8ED05F77439FE95"]
+    {
+        assert_eq!(answer(no), None, "{no}");
+    }
+}
+
 #[test]
 fn an_older_secret_still_verifies() {
     cases(|Case { provider, example }| {

@@ -88,7 +88,7 @@ fn plain(text: &str, max: usize) -> Option<String> {
 }
 
 /// A provider's time as RFC 3339 in UTC: from Unix seconds (fractions allowed), Unix milliseconds (from 10^11 on:
-/// as seconds that would be the year 5138), or RFC 3339.
+/// as seconds that would be the year 5138), or RFC 3339. `None` where UTC has no such year of four digits.
 fn instant(text: &str) -> Option<String> {
     let text = text.trim();
     let at = match text.split_once('.').unwrap_or((text, "")) {
@@ -98,7 +98,7 @@ fn instant(text: &str) -> Option<String> {
             let nanos = if whole < 100_000_000_000 { whole * 1_000_000_000 + nanos } else { whole * 1_000_000 };
             OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?
         }
-        _ => OffsetDateTime::parse(text, &Rfc3339).ok()?.to_offset(time::UtcOffset::UTC),
+        _ => OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(time::UtcOffset::UTC)?,
     };
     at.format(&Rfc3339).ok()
 }
@@ -132,6 +132,8 @@ mod tests {
         time("1700000000123", Some("2023-11-14T22:13:20.123Z"));
         time("2023-11-14T23:13:20.123456+01:00", Some("2023-11-14T22:13:20.123456Z"));
         time(" 2023-11-14T22:13:20Z ", Some("2023-11-14T22:13:20Z"));
+        time("9999-12-31T23:59:59-01:00", None);
+        time("0000-01-01T00:00:00+01:00", None);
         for text in ["", "-1", "1e3", "soon", "99999999999999999999", "1.2.3", "2023-11-14", "true"] {
             time(text, None);
         }

@@ -11,7 +11,7 @@ use super::value::Value;
 use super::{ContractError, Provider};
 use crate::event::json::Pointers;
 use crate::event::{Options, Request, Secret};
-use crate::verify::{self, Encoding, Hash, Pattern, Rule};
+use crate::verify::{self, Challenge, Encoding, Hash, Pattern, Rule};
 
 /// The answer to a challenge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(super) struct Own {
 #[derive(Debug, Clone)]
 pub(super) struct Handshake {
     signed: bool,
+    /// What is signed for whoever asks.
+    challenge: Challenge,
     method: Option<String>,
     conditions: Vec<(Place, Wanted)>,
     without: Vec<Place>,
@@ -152,6 +154,7 @@ impl Handshake {
         }
         Ok(Self {
             signed: spec.signed,
+            challenge: spec.challenge.clone(),
             method: when.method.clone(),
             conditions,
             without,
@@ -163,6 +166,13 @@ impl Handshake {
             body,
             pointers: compiler.finish()?,
         })
+    }
+
+    /// What it signs for anybody.
+    pub(super) fn signs(&self) -> Option<Challenge> {
+        let mut parts = self.headers.iter().flat_map(|(_, parts)| parts).chain(&self.body);
+        let signs = !self.signed && parts.any(|part| matches!(part, Part::Mac(..)));
+        signs.then(|| self.challenge.clone())
     }
 
     fn answer(&self, request: &Request, rule: &Rule, own: &Own) -> Option<Reply> {
@@ -200,7 +210,7 @@ impl Handshake {
                     Part::Option(name) => own.options.text(name)?.to_owned(),
                     Part::Mac(hash, encoding, place) => {
                         let text = reader.read(place)?;
-                        if !is_token(&text) {
+                        if !self.challenge.fits(text.as_bytes()) {
                             return None;
                         }
                         let tag = verify::mac(rule, own.secrets.first()?, *hash, text.as_bytes());
@@ -288,13 +298,6 @@ impl Provider {
         let open = self.handshakes.iter().filter(|handshake| verified || !handshake.signed);
         open.into_iter().find_map(|handshake| handshake.answer(request, &self.rule, &self.own))
     }
-}
-
-/// Whether a challenge may be signed. No body of an event is of these characters only: else whoever asks would get
-/// events of his own signed.
-fn is_token(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    (1..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place, ContractError> {

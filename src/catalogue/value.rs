@@ -79,6 +79,22 @@ impl Value {
         matches!(self, Self::BodyJwt(own, _) if own == pointer)
     }
 
+    /// Whether it stands in an item of a list.
+    pub(super) fn is_in_list(&self) -> bool {
+        let numbered = |pointer: &str| {
+            let is_number = |token: &str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_digit());
+            pointer.split('/').skip(1).any(is_number)
+        };
+        match self {
+            Self::Body(pointer) | Self::Jwt(pointer) => numbered(pointer),
+            Self::BodyJwt(pointer, claim) => numbered(pointer) || numbered(claim),
+            Self::Form { pointer, .. } => pointer.as_deref().is_some_and(numbered),
+            Self::If(_, place) => place.is_in_list(),
+            Self::Joined(values) => values.iter().any(Self::is_in_list),
+            Self::Text(_) | Self::Header(_) | Self::Query(_) => false,
+        }
+    }
+
     fn joined(mut text: &str) -> Option<Self> {
         let mut values = Vec::new();
         while let Some((before, from)) = text.split_once('{') {

@@ -156,7 +156,11 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
         add("signed", message.replace('\n', "\\n"));
     }
     add("replay window", window(provider));
-    let id_note = if provider.id_signed { "" } else { " (not covered by the signature, so the body counts as well)" };
+    let id_note = match (provider.id_signed, provider.covers_id()) {
+        (true, _) => "",
+        (false, true) => " (does not tell events apart by itself, so the body counts as well)",
+        (false, false) => " (not covered by the signature, so the body counts as well)",
+    };
     add(
         "event id",
         if event.id.is_empty() { "the body's SHA-256".to_owned() } else { format!("{}{id_note}", places(&event.id)) },

@@ -11,26 +11,37 @@ const HOPS: usize = 32;
 
 /// The sender's address: `peer`, or behind trusted proxies the last address that none of them vouches for.
 ///
-/// `Forwarded` counts before `X-Forwarded-For`. Lists are walked from the right, since a sender writes on the left
-/// what it likes. An IPv4 address mapped into IPv6 is the IPv4 address.
+/// Lists are walked from the right, since a sender writes on the left what it likes. Most proxies write one of
+/// `Forwarded` and `X-Forwarded-For` and pass on the other as the sender wrote it: where both are there and differ,
+/// neither is believed. An IPv4 address mapped into IPv6 is the IPv4 address.
 pub fn client_ip(peer: IpAddr, headers: &dyn Headers, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
     if !trusts(&peer) {
         return peer;
     }
-    let forwarded = addresses(headers, "forwarded", forwarded_for);
-    let hops = if forwarded.is_empty() { addresses(headers, "x-forwarded-for", plain) } else { forwarded };
-    let mut client = peer;
-    for hop in hops.into_iter().rev().take(HOPS) {
-        // What is not an address was written by the hop before: that one is as far as can be told.
-        let Some(address) = hop else { break };
-        client = address;
-        if !trusts(&client) {
-            break;
+    let walk = |hops: Vec<Option<IpAddr>>| {
+        let mut client = peer;
+        for hop in hops.into_iter().rev().take(HOPS) {
+            // What is not an address was written by the hop before: that one is as far as can be told.
+            let Some(address) = hop else { break };
+            client = address;
+            if !trusts(&client) {
+                break;
+            }
+        }
+        client
+    };
+    let (forwarded, plain) =
+        (addresses(headers, "forwarded", forwarded_for), addresses(headers, "x-forwarded-for", plain));
+    match (forwarded.is_empty(), plain.is_empty()) {
+        (_, true) => walk(forwarded),
+        (true, false) => walk(plain),
+        (false, false) => {
+            let client = walk(forwarded);
+            if client == walk(plain) { client } else { peer }
         }
     }
-    client
 }
 
 fn addresses(headers: &dyn Headers, name: &str, parse: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
@@ -88,6 +99,15 @@ mod tests {
         check("fd00::1", &[("forwarded", "for=192.0.2.60;proto=http, for=\"[2001:db8::9]:4711\"")], "2001:db8::9");
         check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9:1234")], "203.0.113.9");
         check("10.0.0.1", &[], "10.0.0.1");
+    }
+
+    #[test]
+    fn a_header_that_the_proxy_passes_on_does_not_outweigh_the_one_that_it_writes() {
+        let both = |forwarded, plain| [("forwarded", forwarded), ("x-forwarded-for", plain)];
+        check("10.0.0.1", &both("for=192.0.2.1", "203.0.113.9"), "10.0.0.1");
+        check("10.0.0.1", &both("for=203.0.113.9", "192.0.2.1"), "10.0.0.1");
+        check("10.0.0.1", &both("for=unknown", "203.0.113.9"), "10.0.0.1");
+        check("10.0.0.1", &both("for=192.0.2.1, for=203.0.113.9", "203.0.113.9:80, 10.0.0.2"), "203.0.113.9");
     }
 
     #[test]

@@ -117,13 +117,7 @@ impl Keeper {
                 let _ = done.send(learnt);
             }
             Ask::Show { text, done } => {
-                let store = self.store.clone();
-                let shown = blocking(move || store.show(&text)).await;
-                let (source, file) = (&self.shared.name, self.store.shown().display());
-                match &shown {
-                    Learnt::Kept => tracing::warn!(%source, "the sender showed a verification token: it is in {file}"),
-                    _ => tracing::error!(%source, "the sender's verification token could not be written to {file}"),
-                }
+                let shown = self.show(text).await;
                 let _ = done.send(shown);
             }
         }
@@ -210,6 +204,31 @@ impl Keeper {
         due.iter().for_each(|url| self.start(url, None));
     }
 
+    /// Shows a text to the operator of a source that still lacks a secret. Anybody may have sent it, so it takes the
+    /// place of nothing.
+    async fn show(&mut self, text: Secret) -> Learnt {
+        let source = self.shared.name.clone();
+        if !self.secrets.is_empty() {
+            tracing::warn!(%source, "somebody showed a verification token, which is ignored: the source has a secret");
+            return Learnt::Refused;
+        }
+        let store = self.store.clone();
+        let shown = blocking(move || store.show(&text)).await;
+        let file = self.store.shown().display();
+        match &shown {
+            Learnt::Kept => tracing::warn!(%source, "the sender showed a verification token: it is in {file}"),
+            Learnt::Refused => tracing::warn!(
+                %source,
+                "somebody showed another verification token than the one in {file}, which stays: if the sender refuses \
+                 that one, remove it and have the sender show its own again"
+            ),
+            Learnt::Failed => {
+                tracing::error!(%source, "the sender's verification token could not be written to {file}");
+            }
+        }
+        shown
+    }
+
     async fn learn(&mut self, secret: Secret, first_only: bool) -> Learnt {
         let source = self.shared.name.clone();
         if self.secrets.iter().any(|known| known.expose() == secret.expose()) {
@@ -236,7 +255,7 @@ impl Keeper {
 async fn blocking(work: impl FnOnce() -> Result<(), StoreError> + Send + 'static) -> Learnt {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(())) => Learnt::Kept,
-        Ok(Err(StoreError::Unfit)) => Learnt::Refused,
+        Ok(Err(StoreError::Unfit | StoreError::Taken)) => Learnt::Refused,
         Ok(Err(error)) => {
             tracing::error!("a learnt secret cannot be kept: {error}");
             Learnt::Failed

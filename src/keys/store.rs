@@ -28,6 +28,9 @@ pub enum StoreError {
     /// It is empty, too long, or holds more than visible ASCII.
     #[error("not a secret that can be kept")]
     Unfit,
+    /// Another text was shown before.
+    #[error("another is there already")]
+    Taken,
     /// There are as many as are kept.
     #[error("{path} holds {MAX} secrets already")]
     Full { path: PathBuf },
@@ -75,12 +78,18 @@ impl Store {
         write(&self.secrets, &text)
     }
 
-    /// Puts `text` where the operator finds it, in place of what was there.
+    /// Puts `text` where the operator finds it. What is there already stays: nothing vouches for who shows the next.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub(super) fn show(&self, text: &Secret) -> Result<(), StoreError> {
-        write(&self.shown, &[fit(text)?, b"\n"].concat())
+        let line = [fit(text)?, b"\n"].concat();
+        match fs::read(&self.shown) {
+            Ok(there) if there == line => Ok(()),
+            Ok(_) => Err(StoreError::Taken),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => write(&self.shown, &line),
+            Err(error) => Err(StoreError::Io { path: self.shown.clone(), error }),
+        }
     }
 }
 
@@ -126,6 +135,20 @@ mod tests {
         let read: Vec<_> = store.read().unwrap().iter().map(|s| s.expose_str().unwrap().to_owned()).collect();
         assert_eq!(read, ["two", "one"]);
         assert_eq!(fs::metadata(&store.secrets).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_was_shown_first_stays_until_the_operator_removes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::new(&dir.path().join("secrets"), "notes");
+        for text in ["one", "one"] {
+            store.show(&secret(text)).unwrap();
+        }
+        assert!(matches!(store.show(&secret("two")), Err(StoreError::Taken)));
+        assert_eq!(fs::read_to_string(store.shown()).unwrap(), "one\n");
+        fs::remove_file(store.shown()).unwrap();
+        store.show(&secret("two")).unwrap();
+        assert_eq!(fs::read_to_string(store.shown()).unwrap(), "two\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use sha2::Digest as _;
 use subtle::ConstantTimeEq as _;
 
+use super::challenge::Challenge;
 use super::field::{Field, FieldSpec};
 use super::key::SecretForm;
 use super::sign::{Draft, SignError};
@@ -137,6 +138,8 @@ pub(super) struct Hmac {
     body_hash: Option<Field>,
     each: Option<Each>,
     any_port: bool,
+    /// What is signed for strangers.
+    pub(super) challenges: Vec<Challenge>,
 }
 
 /// A list, and the rules of its items from the second on.
@@ -188,7 +191,16 @@ impl Hmac {
             return Err(RuleError::new("any_port", "has no effect: the message holds no {url}"));
         }
         let body_hash = spec.body_hash.map(|field| Field::new(field, "body_hash")).transpose()?;
-        Ok(Self { hash: spec.hash, also_hash, signed, secret: spec.secret, body_hash, each, any_port })
+        Ok(Self {
+            hash: spec.hash,
+            also_hash,
+            signed,
+            secret: spec.secret,
+            body_hash,
+            each,
+            any_port,
+            challenges: Vec::new(),
+        })
     }
 
     pub(super) fn with_options(&mut self, options: &Options) -> Result<(), String> {
@@ -212,6 +224,9 @@ impl Hmac {
             matched = made_by(keys, &proof, &self.signed.message_of_other_port(request, proof.time())?);
         }
         let key = matched.ok_or(Refusal::Mismatch)?;
+        if self.challenges.iter().any(|challenge| challenge.holds(&message)) {
+            return Err(Refusal::Mismatch);
+        }
         self.others(keys, request, now_s)?;
         self.whole(request)?;
         self.signed.fresh(&proof, now_s)?;

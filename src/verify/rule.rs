@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::challenge::Challenge;
 use super::material::PublicKey;
 use super::origin::{ByUrl, Origin, Wanted};
 use super::{
@@ -133,6 +134,15 @@ impl Rule {
             origin.with_options(options)?;
         }
         Ok(self)
+    }
+
+    /// The same rule, which believes no event whose signed text could be `challenge`: the bridge signs that for anybody.
+    #[must_use]
+    pub fn without(mut self, challenge: Challenge) -> Self {
+        if let Family::Hmac(rule) = &mut self.family {
+            rule.challenges.push(challenge);
+        }
+        self
     }
 
     /// Decodes `secrets`, newest first; public keys where [`Self::wants_public_keys`].
@@ -304,8 +314,9 @@ impl Rule {
         }
     }
 
-    /// Names of the form fields that the signature covers by themselves.
-    pub fn covered_form_fields(&self) -> Vec<&str> {
+    /// Names of the form fields that the signature covers by themselves, with the JSON Pointer of the part where it
+    /// covers no more.
+    pub fn covered_form_fields(&self) -> Vec<(&str, Option<&str>)> {
         self.signed().map_or_else(Vec::new, |signed| signed.message.form_fields().collect())
     }
 

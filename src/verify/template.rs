@@ -52,8 +52,8 @@ enum From {
     Header(String),
     Query(String),
     Form(String),
-    /// A field, and a pointer into its JSON.
-    FormJson(String, Pointers),
+    /// A field, and a pointer into its JSON, as text and compiled.
+    FormJson(String, String, Pointers),
     /// A pointer, and its number in the set.
     Body(String, usize),
 }
@@ -177,10 +177,11 @@ impl Template {
         })
     }
 
-    /// Names of the form fields that are covered.
-    pub(super) fn form_fields(&self) -> impl Iterator<Item = &str> {
+    /// Names of the form fields that are covered, and the pointer where only a part of the field's JSON is.
+    pub(super) fn form_fields(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.places().filter_map(|from| match from {
-            From::Form(name) | From::FormJson(name, ..) => Some(name.as_str()),
+            From::Form(name) => Some((name.as_str(), None)),
+            From::FormJson(name, pointer, _) => Some((name.as_str(), Some(pointer.as_str()))),
             _ => None,
         })
     }
@@ -268,7 +269,7 @@ fn placeholder(name: &str, pointers: &mut Vec<String>) -> Result<Part, RuleError
             Some((field, rest)) => {
                 let pointer = format!("/{rest}");
                 let pointers = Pointers::new([&pointer]).map_err(|e| RuleError::new("message", e.to_string()))?;
-                From::FormJson(field.to_owned(), pointers)
+                From::FormJson(field.to_owned(), pointer, pointers)
             }
         },
         Some(("header", name)) => From::Header(header_name(name, "message")?),
@@ -349,7 +350,7 @@ fn value<'v>(from: &From, request: &Request<'v>, picked: Option<&Picked>) -> Res
         From::Header(name) => Cow::Borrowed(header_once(request, name)?),
         From::Query(name) => Cow::Owned(parameter_once(request.query, name)?.into_bytes()),
         From::Form(name) => Cow::Owned(form_once(request, name)?.into_bytes()),
-        From::FormJson(name, pointers) => Cow::Owned(within(&form_once(request, name)?, pointers)?.into_bytes()),
+        From::FormJson(name, _, pointers) => Cow::Owned(within(&form_once(request, name)?, pointers)?.into_bytes()),
         From::Body(_, n) => {
             let text = picked.and_then(|picked| picked.get(*n)).ok_or(Refusal::Missing)?;
             Cow::Owned(text.as_bytes().to_vec())

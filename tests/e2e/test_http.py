@@ -359,13 +359,17 @@ def test_a_trusted_proxy_is_believed_about_the_last_hop_only(bridges, senders):
         ([("Forwarded", 'for="192.0.2.7:4711";proto=https')], 200),
         ([("Forwarded", "for=192.0.2.7, for=203.0.113.9")], 403),
         ([("X-Forwarded-For", "not an address")], 403),
+        # Proxies write one of the two and pass on what a client put into the other.
+        ([("Forwarded", "for=192.0.2.7"), ("X-Forwarded-For", "203.0.113.9")], 403),
+        ([("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=203.0.113.9")], 403),
+        ([("X-Forwarded-For", "192.0.2.7"), ("Forwarded", "for=192.0.2.7")], 200),
         ([], 403),
     ]
     for headers, status in cases:
         one = senders.make("code")
         assert bridge.post(one.path, one.headers + headers, one.body).status == status, headers
     ips = [event["clientip"] for event in bridge.events()]
-    assert ips == ["192.0.2.7"] * 4
+    assert ips == ["192.0.2.7"] * 5
 
 
 # Sizes, encodings, slow senders

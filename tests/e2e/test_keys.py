@@ -222,3 +222,23 @@ def test_the_token_that_notion_shows_is_put_where_the_operator_finds_it_and_not_
     bridge.start()
     assert bridge.post("/webhooks/notes", signed, body).status == 200
     assert [event["type"] for event in bridge.events()] == ["notion.page.created"]
+    # Whoever posts a token now or later replaces neither the file nor the secret.
+    evil = json.dumps({"verification_token": "evil"}).encode()
+    assert bridge.post("/webhooks/notes", JSON, evil).status == 200
+    assert file.read_text() == f"{token}\n"
+    forged = [*JSON, ("X-Notion-Signature", "sha256=" + hmac.new(b"evil", body, hashlib.sha256).hexdigest())]
+    assert bridge.post("/webhooks/notes", forged, body).problem == "signature_mismatch"
+    file.unlink()
+    assert bridge.post("/webhooks/notes", JSON, evil).status == 200
+    assert not file.exists(), "a source with a secret asks for no other"
+
+
+def test_a_token_that_is_shown_before_the_operator_has_acted_does_not_replace_the_one_that_is_there(bridges):
+    bridge = bridges('[sources.notes]\nprovider = "notion"\n').start()
+    file = bridge.journal_dir / "secrets" / "notes.captured"
+    for token in ["secret_a", "evil", "secret_a"]:
+        shown = json.dumps({"verification_token": token}).encode()
+        assert bridge.post("/webhooks/notes", JSON, shown).status == 200
+        assert file.read_text() == "secret_a\n"
+    assert bridge.logs().count("remove it") == 1
+    assert "evil" not in bridge.logs()

@@ -137,7 +137,7 @@ fn tamper(rule: &Rule, draft: &mut Draft) {
         let old = old.as_str().map_or_else(|| old.to_string(), str::to_owned);
         set(&mut draft.body, pointer, &format!("{old}0")).is_ok()
     });
-    if let (false, Some(field)) = (changed, rule.covered_form_fields().first()) {
+    if let (false, Some((field, _))) = (changed, rule.covered_form_fields().first()) {
         draft.edit_form(field, |old| old.map(|old| other_text(&old)));
     }
 }
