@@ -173,7 +173,7 @@ def passing(sock, **names):
         os.set_inheritable(3, True)
 
     env = {"LISTEN_FDS": "1", **({"LISTEN_FDNAMES": names["name"]} if names else {})}
-    return {"preexec_fn": preexec, "pass_fds": (3,), ""env": env}
+    return {"preexec_fn": preexec, "pass_fds": (3,), "env": env}
 
 
 def test_a_restart_behind_a_socket_of_systemd_refuses_nobody(start, senders):
