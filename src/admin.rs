@@ -25,7 +25,6 @@ mod stream;
 mod time;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +38,7 @@ pub use reloads::{Configuration, Reload};
 
 use crate::dispatch::{self, Dispatch};
 use crate::journal::Journal;
-use crate::listener::{self, Tls};
+use crate::listener::{self, Listener, Proxies, Tls};
 use crate::telemetry::Refusals;
 pub use guard::{Session, TokenDigest};
 pub use history::{EVERY_MS as SAMPLE_MS, History};
@@ -60,8 +59,8 @@ pub struct Admin {
     pub history: History,
     /// Sessions of the console.
     pub session: Session,
-    /// The address that is listened on.
-    pub bound: SocketAddr,
+    /// Whether only this host reaches the listener.
+    pub is_local: bool,
     /// Which configuration is in force.
     pub configuration: ArcSwap<Configuration>,
     /// Cancelled when the process begins to stop.
@@ -95,26 +94,24 @@ pub struct SourceView {
     pub backends: Vec<String>,
 }
 
-/// A few operators and consumers, who may be slow: a long poll and a stream of events are one connection each.
-const OPTIONS: listener::Options = listener::Options {
-    workers: 1,
-    max_connections: 1024,
-    max_connections_per_ip: 0,
-    max_header: 32 << 10,
-    deadline: Duration::from_secs(10),
-    shutdown_grace: Duration::from_secs(5),
-    proxy_protocol: false,
-    proxies: Vec::new(),
-    tls: None,
-};
-
 /// Serves `admin` on `listener` until the returned handle is stopped.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn serve(listener: TcpListener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
+pub fn serve(listener: Listener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io::Result<Server> {
     let data = web::Data::from(admin);
-    let options = listener::Options { tls, ..OPTIONS };
+    // A few operators and consumers, who may be slow: a long poll and a stream of events are one connection each.
+    let options = listener::Options {
+        workers: 1,
+        max_connections: 1024,
+        max_connections_per_ip: 0,
+        max_header: 32 << 10,
+        deadline: Duration::from_secs(10),
+        shutdown_grace: Duration::from_secs(5),
+        proxy_protocol: false,
+        proxies: Proxies::default(),
+        tls,
+    };
     let application =
         move || App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure);
     listener::serve(options, listener, |_| None, application)

@@ -6,12 +6,13 @@
 
 mod certificates;
 mod demo;
+mod limits;
 mod parts;
+mod ranges;
 mod reload;
 mod systemd;
 mod watch;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +21,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::admin::{self, Admin, Configuration};
 use crate::backend;
@@ -27,7 +29,7 @@ use crate::config::{Config, Origin};
 use crate::dispatch::{self, DeadLetters, Dispatch};
 use crate::ingress::{self, Ingress};
 use crate::journal::{self, Journal};
-use crate::listener;
+use crate::listener::{self, Address, Listener, Mode};
 use crate::telemetry::{Metrics, Refusals, trace};
 use certificates::Certificates;
 use parts::Running;
@@ -49,8 +51,12 @@ pub struct Bridge {
     ingress: Arc<Ingress>,
     admin: Arc<Admin>,
     /// Where the admin listener is.
-    listens: SocketAddr,
+    listens: Address,
     servers: Vec<(ServerHandle, JoinHandle<std::io::Result<()>>)>,
+    /// Files of Unix sockets; they go with the bridge.
+    _files: Vec<listener::File>,
+    /// Follows what providers publish.
+    _ranges: AbortOnDropHandle<()>,
 }
 
 /// The time: Unix time, milliseconds.
@@ -69,9 +75,24 @@ impl Bridge {
         // Before it is read: what changes meanwhile is taken up later.
         let seen = Contents::of(origin.files());
         let mut config = origin.load()?;
-        let (server, view) = (config.server.listen, config.admin.listen);
-        let public = listener::bind(server).with_context(|| format!("cannot listen on {server}"))?;
-        let private = listener::bind(view).with_context(|| format!("cannot listen on {view}"))?;
+        limits::raise(config.server.max_connections);
+        let (mut passed, mut files) = (systemd::Passed::from_env(), Vec::new());
+        let mut listen = |address: &Address, mode: Mode| {
+            let taken = match address {
+                Address::Systemd(name) => passed.take(name.as_deref()),
+                address => Listener::bind(address, mode).map_err(anyhow::Error::from).map(|(listener, file)| {
+                    files.extend(file);
+                    listener
+                }),
+            };
+            taken.with_context(|| format!("cannot listen on {address}"))
+        };
+        let public = listen(&config.server.listen, config.server.socket_mode)?;
+        let private = listen(&config.admin.listen, config.admin.socket_mode)?;
+        for name in passed.left() {
+            tracing::warn!("systemd passes the socket {name}, which no `listen` names");
+        }
+        let listens = private.address().context("cannot tell where the admin listener is")?;
         if config.demo {
             demo::add(&mut config).context("cannot make the secret of the demo source")?;
         }
@@ -81,6 +102,7 @@ impl Bridge {
         metrics.build_info.get_or_create(&version).set(1);
 
         let journal = open_journal(&config, &metrics).await?;
+        ranges::first(&config).await?;
         let running: Vec<_> = config.backends.iter().map(|(name, _)| name.clone()).collect();
         let setup =
             parts::make(&config, &Running { journal: &journal, backends: &running, metrics: &metrics, ingress: None })?;
@@ -104,7 +126,7 @@ impl Bridge {
             refusals: Refusals::default(),
             history: admin::History::default(),
             session: admin::Session::new().context("no random bytes")?,
-            bound: view,
+            is_local: listens.is_local(),
             configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
@@ -124,6 +146,7 @@ impl Bridge {
         reload::begin(&metrics, now_ms());
         let started = Arc::new(config);
         let current = Arc::new(ArcSwap::new(started.clone()));
+        let ranges = AbortOnDropHandle::new(tokio::spawn(ranges::follow(current.clone())));
         let reloads = Reloads {
             origin,
             watch: Watch::new(seen),
@@ -134,7 +157,7 @@ impl Bridge {
             certificates,
         };
         systemd::ready();
-        Ok((Self { config: current, ingress, admin, servers, listens: view }, reloads))
+        Ok((Self { config: current, ingress, admin, servers, listens, _files: files, _ranges: ranges }, reloads))
     }
 
     /// The configuration in force.
@@ -144,7 +167,7 @@ impl Bridge {
 
     /// Keeps systemd's watchdog quiet as long as the bridge answers. Never returns.
     pub async fn watchdog(&self) {
-        systemd::watchdog(self.admin.journal.clone(), self.listens).await;
+        systemd::watchdog(self.admin.journal.clone(), self.listens.clone()).await;
     }
 
     /// Stops within `[server] shutdown_grace`: nothing in flight is left unanswered, nothing acknowledged is lost.

@@ -20,7 +20,6 @@ mod secrets;
 mod section;
 mod source;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use config::{Map, Value};
@@ -36,6 +35,7 @@ use crate::catalogue::Catalogue;
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
 use crate::listener::tls::Identity;
+use crate::listener::{Address, Mode};
 use crate::{admin, backend, catalogue, ingress, journal, telemetry};
 use layers::Layers;
 use mistake::did_you_mean;
@@ -78,9 +78,11 @@ pub struct Config {
 /// `[admin]` with its secret read.
 #[derive(Debug)]
 pub struct Admin {
-    /// Address and port.
-    pub listen: SocketAddr,
-    /// Bearer token; there is one wherever `listen` is not loopback.
+    /// Where it listens.
+    pub listen: Address,
+    /// Permissions of a Unix socket.
+    pub socket_mode: Mode,
+    /// Bearer token; there is one wherever others than this host reach `listen`.
     pub token: Option<Secret>,
     /// `[admin.tls]`, read.
     pub tls: Option<Identity>,
@@ -154,7 +156,8 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
-    let admin = Admin { listen: admin.listen, token, hosts: admin.hosts, tls: admin_tls };
+    let admin =
+        Admin { listen: admin.listen, socket_mode: admin.socket_mode, token, hosts: admin.hosts, tls: admin_tls };
     Ok(Config { server, tls, admin, journal, dedup, telemetry, catalogue, sources, backends, routes, demo })
 }
 

@@ -34,6 +34,8 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
+#[cfg(fuzzing)]
+pub use body::decode as decode_body;
 pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::serve;
@@ -219,7 +221,7 @@ impl Ingress {
         source.takes(http.method().as_str())?;
         let client = client(setup, source, http.peer_addr(), head)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
-        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.body_timeout).await?;
+        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace).await?;
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
@@ -293,8 +295,7 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 /// The sender's address, if it may send.
 fn client(setup: &Setup, source: &Source, peer: Option<SocketAddr>, head: &Head) -> Result<Option<IpAddr>, Refusal> {
     let peer = peer.map(|address| address.ip());
-    let client = peer.map(|peer| guard::client_ip(peer, head, &setup.trusted_proxies));
-    match client {
+    match guard::client_ip(peer, head, &setup.trusted_proxies) {
         Some(client) if source.networks.hold(client) => Ok(Some(client)),
         // A Unix socket has no addresses; a list of networks cannot allow it.
         None if source.networks.is_any() => Ok(None),

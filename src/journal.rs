@@ -45,6 +45,8 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{oneshot, watch};
 
 pub use cursors::Cursor;
+#[cfg(fuzzing)]
+pub use format::{Frame, Header};
 pub use reader::Reader;
 use shared::Shared;
 

@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::event::{Secret, SourceName};
 use crate::verify::{Keys, Rule};
 
-pub use fetch::Client;
+pub use fetch::{Client, FetchError};
 pub use keeper::Keeper;
 pub use store::{Store, StoreError};
 

@@ -1,6 +1,6 @@
 //! Connections: taken from a socket, limited, decrypted, and handed to HTTP/1.1 as bytes with an address.
 //!
-//! Both servers of the process stand on it. [`serve`] is the way of a connection: the caps (`admit.rs`), the PROXY
+//! Both servers of the process stand on it. [`Listener`] is taken first (`socket.rs`); [`serve`] is the way of a connection: the caps (`admit.rs`), the PROXY
 //! header (`proxy.rs`), TLS (`tls.rs`), then requests, watched by `connection.rs`.
 //!
 //! Promises
@@ -9,14 +9,18 @@
 //!
 //! Knows nothing of webhooks.
 
+mod address;
 mod admit;
 mod connection;
+mod proxies;
 mod proxy;
 pub mod settings;
+mod socket;
 pub mod tls;
 
+use std::future::ready;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +31,19 @@ use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _};
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server};
-use actix_web::rt::net::TcpStream;
-use ipnet::IpNet;
-use tokio::net::TcpSocket;
+use actix_web::rt::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
+pub use address::{Address, Mode};
 use admit::Admission;
 use connection::{Connection, Io, Pulse};
+pub use proxies::Proxies;
+#[cfg(fuzzing)]
+pub use proxy::header as proxy_header;
+use socket::Socket;
+pub use socket::{File, Listener};
 pub use tls::Tls;
 
-/// Connections that the kernel holds until a worker takes them.
-const BACKLOG: u32 = 4096;
 /// How long a connection without a request is kept after an answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long what a sender still sends after an early answer is read and thrown away, so that it sees the answer.
@@ -60,8 +66,8 @@ pub struct Options {
     pub shutdown_grace: Duration,
     /// Whether connections of [`Options::proxies`] begin with a PROXY header.
     pub proxy_protocol: bool,
-    /// Networks of proxies.
-    pub proxies: Vec<IpNet>,
+    /// Who is a proxy.
+    pub proxies: Proxies,
     /// Certificates; `None`: plain HTTP.
     pub tls: Option<Arc<Tls>>,
 }
@@ -75,7 +81,7 @@ pub struct Options {
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn serve<F, E, I, S, B>(options: Options, listener: TcpListener, early: E, factory: F) -> io::Result<Server>
+pub fn serve<F, E, I, S, B>(options: Options, listener: Listener, early: E, factory: F) -> io::Result<Server>
 where
     E: Fn(&Request) -> Option<HttpResponse> + Clone + Send + 'static,
     F: Fn() -> I + Clone + Send + 'static,
@@ -91,63 +97,59 @@ where
     let (workers, grace) = (options.workers, options.shutdown_grace);
     let most = options.max_connections.div_ceil(workers);
     let entry = Arc::new(Entry { admission: Admission::new(options.max_connections_per_ip), options });
+    let requests = move || {
+        let entry = entry.clone();
+        let application = factory().into_factory().map_err(|error| error.into().error_response());
+        let application = actix_service::map_config(application, |()| AppConfig::default());
+        let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
+            let pulse = request.conn_data::<Rc<Pulse>>().cloned();
+            let busy = pulse.map(Pulse::begin);
+            let answer = actix_service::Service::call(service, request);
+            async move {
+                let answer: Response<B> = answer.await?.into();
+                if let Some(busy) = busy {
+                    busy.answered(answer.head().connection_type() == ConnectionType::Close);
+                }
+                Ok(answer)
+            }
+        });
+        let early = early.clone();
+        let expect = actix_service::fn_service(move |request: Request| {
+            ready(match early(&request) {
+                Some(answer) => Err(Response::from(answer)),
+                None => Ok(request),
+            })
+        });
+        let http = HttpServiceBuilder::default()
+            .keep_alive(KEEP_ALIVE)
+            // A connection has its own deadlines, for every request and not only the first.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(LINGER)
+            .expect(expect)
+            .on_connect_ext(|connection: &Connection, data| {
+                data.insert(connection.pulse());
+            })
+            .h1(watched);
+        actix_service::fn_service(move |socket: Socket| {
+            let entry = entry.clone();
+            async move { entry.open(socket).await.map_err(DispatchError::Io) }
+        })
+        .and_then(http)
+    };
     let server = actix_server::Server::build()
         .workers(workers)
         .max_concurrent_connections(most)
         .shutdown_timeout(grace.as_secs())
-        .disable_signals()
-        .listen("hookferry", listener, move || {
-            let entry = entry.clone();
-            let application = factory().into_factory().map_err(|error| error.into().error_response());
-            let application = actix_service::map_config(application, |()| AppConfig::default());
-            let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
-                let pulse = request.conn_data::<Rc<Pulse>>().cloned();
-                let busy = pulse.map(Pulse::begin);
-                let answer = actix_service::Service::call(service, request);
-                async move {
-                    let answer: Response<B> = answer.await?.into();
-                    if let Some(busy) = busy {
-                        busy.answered(answer.head().connection_type() == ConnectionType::Close);
-                    }
-                    Ok(answer)
-                }
-            });
-            let early = early.clone();
-            let expect = actix_service::fn_service(move |request: Request| {
-                std::future::ready(match early(&request) {
-                    Some(answer) => Err(Response::from(answer)),
-                    None => Ok(request),
-                })
-            });
-            let http = HttpServiceBuilder::default()
-                .keep_alive(KEEP_ALIVE)
-                // A connection has its own deadlines, for every request and not only the first.
-                .client_request_timeout(Duration::ZERO)
-                .client_disconnect_timeout(LINGER)
-                .expect(expect)
-                .on_connect_ext(|connection: &Connection, data| {
-                    data.insert(connection.pulse());
-                })
-                .h1(watched);
-            actix_service::fn_service(move |stream: TcpStream| {
-                let entry = entry.clone();
-                async move { entry.open(stream).await.map_err(DispatchError::Io) }
-            })
-            .and_then(http)
-        })?;
-    Ok(server.run())
-}
-
-/// Takes `address`, so that the port is known to be ours before anything else is started.
-///
-/// # Errors
-/// It is in use or not ours.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A restart must not wait for connections of the last process to be forgotten.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+        .disable_signals();
+    let server = match listener {
+        Listener::Tcp(listener) => server.listen("hookferry", listener, move || {
+            actix_service::fn_service(|stream: TcpStream| ready(Ok(Socket::Tcp(stream)))).and_then(requests())
+        }),
+        Listener::Unix(listener) => server.listen_uds("hookferry", listener, move || {
+            actix_service::fn_service(|stream: UnixStream| ready(Ok(Socket::Unix(stream)))).and_then(requests())
+        }),
+    };
+    Ok(server?.run())
 }
 
 /// The way of a connection before its first request.
@@ -158,37 +160,38 @@ struct Entry {
 
 impl Entry {
     /// The connection, ready for requests, and whom it is with.
-    async fn open(&self, stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
-        let opening = self.prepare(stream);
+    async fn open(&self, socket: Socket) -> io::Result<(Connection, Option<SocketAddr>)> {
+        let opening = self.prepare(socket);
         match tokio::time::timeout(self.options.deadline, opening).await {
             Ok(opened) => opened,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    async fn prepare(&self, mut stream: TcpStream) -> io::Result<(Connection, Option<SocketAddr>)> {
+    async fn prepare(&self, mut socket: Socket) -> io::Result<(Connection, Option<SocketAddr>)> {
         let begun = Instant::now();
-        // An answer is one small segment: waiting for more would only delay it.
-        stream.set_nodelay(true)?;
-        let mut peer = stream.peer_addr()?;
-        if self.options.proxy_protocol && self.is_proxy(peer.ip()) {
-            peer = proxy::header(&mut stream).await?.unwrap_or(peer);
+        socket.set_nodelay()?;
+        let mut peer = socket.peer()?;
+        if self.options.proxy_protocol && self.is_proxy(peer) {
+            peer = proxy::header(&mut socket).await?.or(peer);
         }
-        let permit = if self.is_proxy(peer.ip()) { None } else { self.admission.admit(peer.ip())? };
+        let permit = match peer.filter(|_| !self.is_proxy(peer)) {
+            Some(client) => self.admission.admit(client.ip())?,
+            None => None,
+        };
         let io = match &self.options.tls {
-            Some(tls) => Io::Tls(Box::new(tls.acceptor().accept(stream).await?)),
+            Some(tls) => Io::Tls(Box::new(tls.acceptor().accept(socket).await?)),
             None => {
                 // Buffers are for who says something: thousands of silent connections would hold them for nothing.
-                stream.readable().await?;
-                Io::Tcp(stream)
+                socket.readable().await?;
+                Io::Plain(socket)
             }
         };
         let connection = Connection::new(io, permit, begun, self.options.max_header, self.options.deadline);
-        Ok((connection, Some(peer)))
+        Ok((connection, peer))
     }
 
-    fn is_proxy(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.options.proxies.iter().any(|network| network.contains(&address))
+    fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {
+        self.options.proxies.are(peer.map(|peer| peer.ip()))
     }
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hookferry::config::{self, Config, Errors, Vars};
+use hookferry::listener::Proxies;
 use tempfile::TempDir;
 
 /// Files of one configuration; the environment is a map.
@@ -67,7 +68,8 @@ fn later_layers_win_key_by_key() {
     assert_eq!(config.server.workers, 5);
     assert_eq!(config.server.max_body, 2 << 20);
     assert_eq!(config.server.max_connections, 8);
-    assert_eq!(config.server.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "192.0.2.1/32".parse().unwrap()]);
+    let proxies = ["10.0.0.0/8".to_owned(), "192.0.2.1/32".to_owned()];
+    assert_eq!(config.server.trusted_proxies, Proxies::read(&proxies).unwrap());
     assert_eq!(config.journal.retention, Duration::from_secs(3600));
     assert_eq!(config.journal.max_bytes, 10 << 30);
 }
@@ -225,6 +227,25 @@ fn what_cannot_work_together_is_refused() {
     check(
         "[admin]\nlisten = \"127.0.0.1:8080\"",
         "a.toml: admin.listen: 127.0.0.1:8080 is the address of both listeners",
+    );
+    check(
+        "[server]\nlisten = \"unix:/a.sock\"\n[admin]\nlisten = \"unix:/a.sock\"",
+        "a.toml: admin.listen: unix:/a.sock is the address of both listeners",
+    );
+    check(
+        "[server]\nlisten = \"here\"",
+        "a.toml: server.listen: `here` is not an address and a port such as \"0.0.0.0:8080\", \"unix:PATH\", \"systemd\" \
+         or \"systemd:NAME\"",
+    );
+    check(
+        "[server]\nlisten = \"unix:/a.sock\"\ntls = { cert = \"c.pem\", key = \"k.pem\" }",
+        "a.toml: server.tls: unix:/a.sock is a Unix socket, which no network carries: leave it out",
+    );
+    check("[server]\nsocket_mode = \"rw\"", "a.toml: server.socket_mode: `rw` is not a mode such as \"0660\"");
+    check("[admin]\nlisten = \"systemd:admin\"", "a.toml: admin.listen: systemd may pass any address: set admin.token");
+    check(
+        "[server]\ntrusted_proxies = [\"nginx\"]",
+        "a.toml: server.trusted_proxies: `nginx` is not a network such as \"192.0.2.0/24\", nor \"unix\"",
     );
     check("[admin]\ntoken = \"literal:a b\"", "a.toml: admin.token: must be visible ASCII: no header can carry it");
     let same_path = SOURCE.replace("one", "two");

@@ -85,7 +85,7 @@ pub async fn guard(
     }
     let setup = admin.setup.load_full();
     let is_change = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
-    let named = check_names(request.headers(), &setup.hosts, admin.bound.ip(), is_change);
+    let named = check_names(request.headers(), &setup.hosts, admin.is_local, is_change);
     if let Err(problem) = named {
         return Ok(request.into_response(problem.response()).map_into_right_body());
     }
@@ -112,8 +112,8 @@ fn bears(headers: &HeaderMap, token: &TokenDigest) -> bool {
 
 /// Refuses foreign names of this listener, and changes that another site's page asks for.
 ///
-/// - `bound`: the address that is listened on.
-fn check_names(headers: &HeaderMap, hosts: &[String], bound: IpAddr, is_change: bool) -> Result<(), Problem> {
+/// - `is_local`: whether only this host reaches the listener.
+fn check_names(headers: &HeaderMap, hosts: &[String], is_local: bool, is_change: bool) -> Result<(), Problem> {
     let text = |name| headers.get(name).map(|value: &actix_web::http::header::HeaderValue| value.to_str());
     let host = match text(HOST) {
         None => None,
@@ -121,7 +121,7 @@ fn check_names(headers: &HeaderMap, hosts: &[String], bound: IpAddr, is_change: 
         Some(Err(_)) => return Err(foreign("Host")),
     };
     // Elsewhere the token protects: a browser sends neither it nor the cookie to a name that it was not given for.
-    let any = !bound.is_loopback() && hosts.is_empty();
+    let any = !is_local && hosts.is_empty();
     if let Some(host) = host
         && !any
         && !is_own(name_of(host), hosts)
@@ -185,7 +185,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let found = check_names(&map, &hosts, bound.parse().unwrap(), is_change);
+        let found = check_names(&map, &hosts, bound.parse::<IpAddr>().unwrap().is_loopback(), is_change);
         assert_eq!(found.is_ok(), expected, "{headers:?}");
     }
 

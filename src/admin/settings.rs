@@ -1,17 +1,19 @@
 //! `[admin]`: the second listener, for operators and consumers.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::event::SecretRef;
-use crate::listener;
+use crate::listener::{self, Address, Mode};
 
 /// `[admin]`: the second listener.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Admin")]
 pub struct Settings {
-    /// Address and port; other than loopback needs [`Settings::token`].
-    pub listen: SocketAddr,
+    /// As `server.listen`; other than loopback and a Unix socket needs [`Settings::token`].
+    pub listen: Address,
+    /// Permissions of a Unix socket.
+    pub socket_mode: Mode,
     /// Bearer token that everything but `/livez` and `/readyz` asks for. `None`: open, on loopback only.
     pub token: Option<SecretRef>,
     /// `[admin.tls]`. `None`: plain HTTP.
@@ -22,6 +24,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), token: None, hosts: Vec::new(), tls: None }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)).into(),
+            socket_mode: Mode::default(),
+            token: None,
+            hosts: Vec::new(),
+            tls: None,
+        }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant};
 
 use super::certificates::Certificates;
 use super::watch::{Contents, Watch};
-use super::{demo, now_ms, parts, systemd};
+use super::{demo, now_ms, parts, ranges, systemd};
 use crate::admin::Admin;
 use crate::config::{Config, Errors, Origin};
 use crate::event::BackendName;
@@ -101,10 +101,11 @@ impl Reloads {
         let (seen, config) = read.await.context("reading the configuration panicked")?;
         self.watch.follow(seen);
         let mut config = config?;
-        if config.admin.token.is_none() && !self.started.admin.listen.ip().is_loopback() {
+        if config.admin.token.is_none() && !self.started.admin.listen.is_local() {
             // The listener stays where others reach it until the next start, and so does its token.
             config.admin.token = self.current.load().admin.token.clone();
         }
+        ranges::first(&config).await?;
         let backends: Vec<_> = self.started.backends.iter().map(|(name, _)| name.clone()).collect();
         let ingress = self.ingress.setup();
         let running = parts::Running {
@@ -163,6 +164,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
         }
     };
     key("server.listen", old.server.listen != new.server.listen);
+    key("server.socket_mode", old.server.socket_mode != new.server.socket_mode);
     key("server.workers", old.server.workers != new.server.workers);
     key("server.max_connections", old.server.max_connections != new.server.max_connections);
     key("server.body_timeout (for headers)", old.server.body_timeout != new.server.body_timeout);
@@ -174,6 +176,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     key("server.tls", old.tls.is_some() != new.tls.is_some());
     key("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some());
     key("admin.listen", old.admin.listen != new.admin.listen);
+    key("admin.socket_mode", old.admin.socket_mode != new.admin.socket_mode);
     key("journal.dir", old.journal.dir != new.journal.dir);
     key("journal.max_bytes", old.journal.max_bytes != new.journal.max_bytes);
     key("journal.retention", old.journal.retention != new.journal.retention);

@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(4);
 /// Ask a running bridge whether it takes events: exit status 0 if so, 1 with the reasons if not
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address of the admin listener [default: where the configuration has it]
+    /// Address of the admin listener, or unix:PATH of its socket [default: where the configuration has it]
     #[arg(long = "admin", value_name = "URL")]
     url: Option<Url>,
     #[command(flatten)]

@@ -7,7 +7,9 @@
 //! Knows nothing of webhooks or of the admin API.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
@@ -21,7 +23,7 @@ pub use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
@@ -158,13 +160,30 @@ impl Live {
     }
 }
 
+/// Where a connection goes.
+enum Place {
+    Host(String, u16),
+    Socket(PathBuf),
+}
+
+/// Whether `url` is that of a Unix socket, `unix:PATH`.
+pub fn is_socket(url: &Url) -> bool {
+    url.scheme() == "unix"
+}
+
+/// The path that the URL of a Unix socket names: its escapes are those of a file's.
+fn socket_path(url: &Url) -> PathBuf {
+    let file = Url::parse(&format!("file://{}", url.path())).ok().and_then(|file| file.to_file_path().ok());
+    // A relative path is no URL of a file.
+    file.filter(|_| url.path().starts_with('/')).unwrap_or_else(|| url.path().into())
+}
+
 /// A client of one origin, with at most one connection.
 pub struct Client {
-    host: String,
-    port: u16,
+    place: Place,
     authority: HeaderValue,
     address: String,
-    tls: Option<TlsConnector>,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
     live: Option<Live>,
 }
 
@@ -175,11 +194,16 @@ impl Client {
     /// # Errors
     /// [`Error::Unusable`] when the URL is not `http` or `https` with a host, or `trust` cannot be read.
     pub fn new(url: &Url, trust: &Trust) -> Result<Self, Error> {
-        let tls = match url.scheme() {
-            "http" => None,
-            "https" => Some(TlsConnector::from(trust.client()?)),
+        if is_socket(url) {
+            let place = Place::Socket(socket_path(url));
+            let authority = HeaderValue::from_static("localhost");
+            return Ok(Self { place, authority, address: url.to_string(), tls: None, live: None });
+        }
+        let is_secure = match url.scheme() {
+            "http" => false,
+            "https" => true,
             other => {
-                let what = format!("cannot use {url}: the scheme is `{other}`, not `http` or `https`");
+                let what = format!("cannot use {url}: the scheme is `{other}`, not `http`, `https` or `unix`");
                 return Err(Error::Unusable(what));
             }
         };
@@ -189,6 +213,13 @@ impl Client {
             Some(Host::Ipv6(address)) => IpAddr::from(address).to_string(),
             None => return Err(Error::Unusable(format!("cannot use {url}: it names no host"))),
         };
+        let tls = if is_secure {
+            let name = ServerName::try_from(host.clone());
+            let name = name.map_err(|error| Error::Unusable(format!("cannot use {url}: {error}")))?;
+            Some((TlsConnector::from(trust.client()?), name))
+        } else {
+            None
+        };
         let port = url.port_or_known_default().unwrap_or(80);
         let shown = url.host_str().unwrap_or(&host);
         let authority = match url.port() {
@@ -197,7 +228,7 @@ impl Client {
         };
         let authority = HeaderValue::from_str(&authority)
             .map_err(|_| Error::Unusable(format!("cannot use {url}: its host cannot stand in a header")))?;
-        Ok(Self { address: format!("{shown}:{port}"), host, port, authority, tls, live: None })
+        Ok(Self { address: format!("{shown}:{port}"), place: Place::Host(host, port), authority, tls, live: None })
     }
 
     /// Sends `request` and reads the whole answer, all within `limit`.
@@ -254,22 +285,31 @@ impl Client {
 
     async fn connect(&self) -> Result<Live, Error> {
         let refused = |why: String| Error::Connect { address: self.address.clone(), why };
-        let stream = tokio::time::timeout(CONNECT, TcpStream::connect((self.host.as_str(), self.port)))
+        let opened = async {
+            let stream: Box<dyn Stream> = match &self.place {
+                Place::Socket(path) => Box::new(UnixStream::connect(path).await?),
+                Place::Host(host, port) => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    Box::new(stream)
+                }
+            };
+            io::Result::Ok(stream)
+        };
+        let stream = tokio::time::timeout(CONNECT, opened)
             .await
             .map_err(|_| refused(format!("no answer within {}", humantime::format_duration(CONNECT))))?
             .map_err(|error| match error.kind() {
-                std::io::ErrorKind::ConnectionRefused => {
+                io::ErrorKind::ConnectionRefused => {
                     refused("connection refused; is `hookferry serve` running?".to_owned())
                 }
                 _ => refused(error.to_string()),
             })?;
-        stream.set_nodelay(true).map_err(|error| refused(error.to_string()))?;
         let stream: Box<dyn Stream> = match &self.tls {
-            None => Box::new(stream),
-            Some(tls) => {
-                let name = ServerName::try_from(self.host.clone()).map_err(|error| refused(error.to_string()))?;
-                let encrypted = tokio::time::timeout(CONNECT, tls.connect(name, stream)).await;
-                let encrypted = encrypted.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+            None => stream,
+            Some((tls, name)) => {
+                let encrypted = tokio::time::timeout(CONNECT, tls.connect(name.clone(), stream)).await;
+                let encrypted = encrypted.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
                 Box::new(encrypted.map_err(|error| refused(format!("TLS: {error}")))?)
             }
         };

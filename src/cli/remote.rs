@@ -6,20 +6,24 @@ use anyhow::Context as _;
 use clap::builder::NonEmptyStringValueParser;
 use url::Url;
 
-use super::http::{Client, Error, Method, Outgoing};
+use super::http::{Client, Error, Method, Outgoing, is_socket};
 use super::trust::{self, Trust};
 use super::{Files, Wrong};
 use crate::config;
 use crate::event::{Secret, SecretRef};
+use crate::listener::Address;
 use crate::listener::tls::Identity;
 
 /// Where the token is looked for when `--token` is not given.
 const TOKEN: &str = "HOOKFERRY_ADMIN_TOKEN";
 
+/// What is asked for over a Unix socket.
+const SOCKET: &str = "http://localhost/";
+
 /// Options that name the admin listener.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Options {
-    /// Address of the admin listener [default: where the configuration has it]
+    /// Address of the admin listener, or unix:PATH of its socket [default: where the configuration has it]
     #[arg(long = "admin", value_name = "URL")]
     pub url: Option<Url>,
     /// Token of the admin listener, or where it stands: env:NAME, file:PATH [default: HOOKFERRY_ADMIN_TOKEN, then the
@@ -46,8 +50,9 @@ impl Options {
                 // The configuration's token is for the configuration's listener alone.
                 let own = || admin.token.as_ref().map(text).transpose();
                 let token = given.map_or_else(own, |token| Ok(Some(token)))?;
-                let (scheme, own) = configured(admin.tls.as_ref());
-                let url = format!("{scheme}://{}/", reachable(admin.listen)).parse()?;
+                let (url, own) = configured(&admin.listen, admin.tls.as_ref()).ok_or_else(|| {
+                    Wrong(format!("where {} is only systemd knows: name it with --admin", admin.listen))
+                })?;
                 Ok(Remote { url, token, trust: self.trust.or(own) })
             }
         }
@@ -69,12 +74,19 @@ fn text(secret: &Secret) -> anyhow::Result<String> {
     Ok(secret.expose_str().context("the token of the admin listener is not text")?.to_owned())
 }
 
-/// How a listener of the configuration is reached: its scheme, and the certificate that it must show.
-pub fn configured(tls: Option<&Identity>) -> (&'static str, Trust) {
-    match tls {
+/// How a listener of the configuration is reached: its address, and the certificate that it must show. `None` where
+/// only systemd knows.
+pub fn configured(listen: &Address, tls: Option<&Identity>) -> Option<(Url, Trust)> {
+    let (scheme, trust) = match tls {
         Some(identity) => ("https", Trust::Only(identity.certificate.clone())),
         None => ("http", Trust::System),
-    }
+    };
+    let url = match listen {
+        Address::Tcp(address) => format!("{scheme}://{}/", reachable(*address)),
+        Address::Unix(path) => format!("unix:{}", Url::from_file_path(std::path::absolute(path).ok()?).ok()?.path()),
+        Address::Systemd(_) => return None,
+    };
+    Some((url.parse().ok()?, trust))
 }
 
 /// Where to reach who listens on `address`: one that listens everywhere is reached on loopback.
@@ -111,8 +123,13 @@ impl Remote {
     /// # Errors
     /// [`Error::Unusable`] when the token cannot stand in a header.
     pub fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> Result<Outgoing, Error> {
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}{path}", self.url.path().trim_end_matches('/')));
+        // The path of a Unix socket's URL is that of the socket.
+        let mut url = if is_socket(&self.url) {
+            Url::parse(SOCKET).map_err(|why| Error::Unusable(why.to_string()))?
+        } else {
+            self.url.clone()
+        };
+        url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         url.set_query(None);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -141,6 +158,7 @@ mod tests {
             target("http://gate/ferry/", &[("type", "a.b*"), ("source", "x&y")]),
             "/ferry/v1/events?type=a.b*&source=x%26y"
         );
+        assert_eq!(target("unix:/run/a.sock", &[]), "/v1/events");
     }
 
     #[test]
@@ -158,6 +176,13 @@ mod tests {
         assert_eq!(token("env:NAME", &vars).unwrap(), "from the environment");
         assert_eq!(token("literal:x", &vars).unwrap(), "x");
         assert!(token("env:OTHER", &vars).unwrap_err().is::<Wrong>());
+    }
+
+    #[test]
+    fn a_unix_socket_of_the_configuration_is_reached_by_its_path() {
+        let url = |listen: &str| configured(&listen.parse().unwrap(), None).map(|(url, _)| url.to_string());
+        assert_eq!(url("unix:/run/a b.sock").unwrap(), "unix:/run/a%20b.sock");
+        assert_eq!(url("systemd"), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Files;
 use crate::app::Bridge;
 use crate::config::{Config, DEMO};
+use crate::listener::Address;
 
 /// Serves until SIGTERM or SIGINT; a second one exits at once. SIGHUP reloads the configuration.
 ///
@@ -42,14 +43,18 @@ fn warn_of_experiments(config: &Config) {
 
 /// Where to post, and what to try first.
 fn banner(config: &Config) -> String {
-    let (ingress, admin) = (config.server.listen, config.admin.listen);
-    let scheme = |tls: bool| if tls { "https" } else { "http" };
-    let (scheme, admin_scheme) = (scheme(config.tls.is_some()), scheme(config.admin.tls.is_some()));
-    let mut text = format!("hookferry {} takes webhooks on {scheme}://{ingress}\n", env!("CARGO_PKG_VERSION"));
+    let place = |listen: &Address, tls: bool| match listen {
+        Address::Tcp(address) if tls => format!("https://{address}"),
+        Address::Tcp(address) => format!("http://{address}"),
+        other => format!("{other} "),
+    };
+    let ingress = place(&config.server.listen, config.tls.is_some());
+    let admin = place(&config.admin.listen, config.admin.tls.is_some());
+    let mut text = format!("hookferry {} takes webhooks on {}\n", env!("CARGO_PKG_VERSION"), ingress.trim_end());
     for source in &config.sources {
-        text.push_str(&format!("  {:<16} POST {scheme}://{ingress}{}\n", source.name.as_str(), source.path));
+        text.push_str(&format!("  {:<16} POST {ingress}{}\n", source.name.as_str(), source.path));
     }
-    text.push_str(&format!("  {:<16} {admin_scheme}://{admin} (/v1/events, /metrics, /readyz)\n", "admin"));
+    text.push_str(&format!("  {:<16} {} (/v1/events, /metrics, /readyz)\n", "admin", admin.trim_end()));
     text.push_str(&format!("  {:<16} {}\n", "journal", config.journal.dir.display()));
     if config.demo {
         text.push_str(&format!(

@@ -10,6 +10,7 @@ use crate::dispatch::aside;
 use crate::event::route::{Glob, Route};
 use crate::event::{BackendName, Secret, SourceName};
 use crate::ingress::settings::Server;
+use crate::listener::Address;
 use crate::listener::tls::Identity;
 use crate::{admin, journal, listener};
 
@@ -27,8 +28,11 @@ pub struct Names {
 /// Reads the admin's token, and asks for one where others can reach the listener.
 pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &Vars) -> Option<Secret> {
     let Some(reference) = &admin.token else {
-        if !admin.listen.ip().is_loopback() {
-            let what = format!("{} is not a loopback address: set admin.token", admin.listen);
+        if !admin.listen.is_local() {
+            let what = match &admin.listen {
+                Address::Systemd(_) => "systemd may pass any address: set admin.token".to_owned(),
+                listen => format!("{listen} is not a loopback address: set admin.token"),
+            };
             collect.mistake(&["admin", "listen"], what);
         }
         return None;
@@ -95,7 +99,15 @@ pub fn limits(
         collect.mistake(&["journal", "dir"], "is empty");
     }
     hosts(collect, &admin.hosts);
-    if server.listen.port() != 0 && server.listen == admin.listen {
+    for (section, listen, tls) in [("server", &server.listen, &server.tls), ("admin", &admin.listen, &admin.tls)] {
+        if let (Address::Unix(_), Some(_)) = (listen, tls) {
+            collect.mistake(
+                &[section, "tls"],
+                format!("{listen} is a Unix socket, which no network carries: leave it out"),
+            );
+        }
+    }
+    if server.listen.collides(&admin.listen) {
         let what = format!("{} is the address of both listeners", admin.listen);
         collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);
     }

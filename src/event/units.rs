@@ -2,11 +2,9 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
 
@@ -98,18 +96,4 @@ where
     T::Err: fmt::Display,
 {
     list(deserializer).map(Some)
-}
-
-/// A list of networks; an address without a prefix length is a network of one.
-///
-/// # Errors
-/// The first item that is neither a network nor an address.
-pub fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
-    let items: Vec<String> = list(deserializer)?;
-    let network = |text: &String| match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
-        (Ok(network), _) => Ok(network),
-        (_, Ok(address)) => Ok(address.into()),
-        _ => Err(de::Error::custom(format!("`{text}` is not a network such as \"192.0.2.0/24\""))),
-    };
-    items.iter().map(network).collect()
 }

@@ -1,12 +1,14 @@
 //! Bodies: the bytes on the wire, which signatures cover, and the content that they encode.
 
+use std::cell::Cell;
 use std::io::Read;
+use std::pin::pin;
 use std::time::Duration;
 
 use actix_web::error::PayloadError;
-use actix_web::web;
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
+use tokio::time::Instant;
 
 use super::Refusal;
 
@@ -15,24 +17,58 @@ const UNRATED: u64 = 1 << 20;
 /// Most bytes of content for one byte on the wire, beyond [`UNRATED`]; JSON comes to 5 to 20, rarely to 100.
 const MOST_RATIO: u64 = 200;
 
-/// Reads the body as it is sent, up to `max_bytes`, within `timeout`.
+/// Time over which a body must come at its least rate: a pause of a sender's network is no reason to cut it off.
+pub const WINDOW: Duration = Duration::from_secs(10);
+
+/// How long a body may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// For all of it.
+    pub timeout: Duration,
+    /// Least bytes of each `window`.
+    pub least: u64,
+    /// How often the bytes are counted.
+    pub window: Duration,
+}
+
+/// Reads the body as it is sent, up to `max_bytes`, at its `pace`.
 ///
 /// # Errors
 /// [`Refusal::BodyTooLarge`] as soon as it is known, [`Refusal::BodyTimeout`], [`Refusal::BodyBroken`].
 pub async fn read(
-    payload: web::Payload,
+    payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     declared: Option<u64>,
     max_bytes: u64,
-    timeout: Duration,
+    pace: Pace,
 ) -> Result<Bytes, Refusal> {
     if declared.is_some_and(|length| length > max_bytes) {
         return Err(Refusal::BodyTooLarge);
     }
     let capacity = declared.unwrap_or(0) as usize;
-    tokio::time::timeout(timeout, collect(payload, capacity, max_bytes)).await.unwrap_or(Err(Refusal::BodyTimeout))
+    let received = Cell::new(0);
+    let mut body = pin!(collect(payload, capacity, max_bytes, &received));
+    let end = Instant::now() + pace.timeout;
+    loop {
+        let (look, before) = (end.min(Instant::now() + pace.window), received.get());
+        if let Ok(done) = tokio::time::timeout_at(look, &mut body).await {
+            return done;
+        }
+        if look == end || received.get() - before < pace.least {
+            return Err(Refusal::BodyTimeout);
+        }
+    }
 }
 
-async fn collect(mut payload: web::Payload, capacity: usize, max_bytes: u64) -> Result<Bytes, Refusal> {
+/// - `received`: bytes so far, for whoever looks on.
+async fn collect(
+    payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+    capacity: usize,
+    max_bytes: u64,
+    received: &Cell<u64>,
+) -> Result<Bytes, Refusal> {
+    let mut payload = payload.inspect(|part| {
+        received.set(received.get() + part.as_ref().map_or(0, |bytes| bytes.len() as u64));
+    });
     let Some(first) = next(&mut payload).await? else { return Ok(Bytes::new()) };
     if first.len() as u64 > max_bytes {
         return Err(Refusal::BodyTooLarge);
@@ -51,7 +87,9 @@ async fn collect(mut payload: web::Payload, capacity: usize, max_bytes: u64) -> 
     Ok(body.freeze())
 }
 
-async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, Refusal> {
+async fn next(
+    payload: &mut (impl Stream<Item = Result<Bytes, PayloadError>> + Unpin),
+) -> Result<Option<Bytes>, Refusal> {
     match payload.next().await {
         None => Ok(None),
         Some(Ok(bytes)) => Ok(Some(bytes)),
@@ -107,6 +145,41 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(text).unwrap();
         encoder.finish().unwrap().into()
+    }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A body of `parts` parts of `size` bytes, one every `pause`; what came of it, and after how long.
+    async fn dripped(parts: u64, size: usize, pause: Duration, pace: Pace) -> (Result<usize, Refusal>, Duration) {
+        let stream = futures_util::stream::iter(0..parts).then(|_| async move {
+            tokio::time::sleep(pause).await;
+            Ok(vec![b'x'; size].into())
+        });
+        let begun = Instant::now();
+        let body = read(Box::pin(stream), None, 1 << 30, pace).await;
+        (body.map(|body| body.len()), begun.elapsed())
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_too_slowly_is_cut_off_long_before_the_deadline_and_a_steady_one_is_not() {
+        let pace = Pace { timeout: MS * 60_000, least: 1000, window: MS * 200 };
+        assert_eq!(dripped(60, 1000, MS * 10, pace).await.0, Ok(60_000));
+        let (refused, took) = dripped(1000, 10, MS * 10, pace).await;
+        assert!(refused == Err(Refusal::BodyTimeout) && took < MS * 5_000, "{refused:?} {took:?}");
+        // What came at once buys no time later.
+        let begins = futures_util::stream::iter([Ok(vec![b'x'; 1_000_000].into())]);
+        let stalls = begins.chain(futures_util::stream::pending());
+        let (begun, refused) = (Instant::now(), read(stalls, None, 1 << 30, pace).await);
+        assert!(refused == Err(Refusal::BodyTimeout) && begun.elapsed() < MS * 5_000, "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn no_body_takes_longer_than_the_deadline_however_fast_it_comes() {
+        let pace = Pace { timeout: MS * 300, least: 1, window: MS * 200 };
+        let (refused, took) = dripped(1_000, 1000, MS * 10, pace).await;
+        assert!(refused == Err(Refusal::BodyTimeout) && took < MS * 5_000, "{refused:?} {took:?}");
+        let any = Pace { least: 0, timeout: MS * 60_000, window: MS };
+        assert_eq!(dripped(3, 1, MS * 30, any).await.0, Ok(3));
     }
 
     #[test]

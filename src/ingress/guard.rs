@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use crate::event::Headers;
+use crate::listener::Proxies;
 
 /// Most addresses of a forwarding header that are looked at.
 const HOPS: usize = 32;
@@ -14,10 +13,11 @@ const HOPS: usize = 32;
 /// Lists are walked from the right, since a sender writes on the left what it likes. Most proxies write one of
 /// `Forwarded` and `X-Forwarded-For` and pass on the other as the sender wrote it: where both are there and differ,
 /// neither is believed. An IPv4 address mapped into IPv6 is the IPv4 address.
-pub fn client_ip(peer: IpAddr, headers: &dyn Headers, trusted: &[IpNet]) -> IpAddr {
-    let peer = peer.to_canonical();
-    let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(address));
-    if !trusts(&peer) {
+///
+/// - `peer`: `None` for a client of a Unix socket, which has no address.
+pub fn client_ip(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) -> Option<IpAddr> {
+    let peer = peer.map(|peer| peer.to_canonical());
+    if !trusted.are(peer) {
         return peer;
     }
     let walk = |hops: Vec<Option<IpAddr>>| {
@@ -25,8 +25,8 @@ pub fn client_ip(peer: IpAddr, headers: &dyn Headers, trusted: &[IpNet]) -> IpAd
         for hop in hops.into_iter().rev().take(HOPS) {
             // What is not an address was written by the hop before: that one is as far as can be told.
             let Some(address) = hop else { break };
-            client = address;
-            if !trusts(&client) {
+            client = Some(address);
+            if !trusted.are(client) {
                 break;
             }
         }
@@ -76,9 +76,21 @@ mod tests {
     #[track_caller]
     fn check(peer: &str, headers: &[(&str, &str)], client: &str) {
         let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let found = client_ip(peer.parse().unwrap(), &headers, &trusted);
+        let trusted = Proxies::read(&["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()]).unwrap();
+        let found = client_ip(Some(peer.parse().unwrap()), &headers, &trusted).unwrap();
         assert_eq!(found.to_string(), client);
+    }
+
+    #[test]
+    fn a_proxy_behind_a_unix_socket_is_believed_only_where_it_is_named() {
+        let headers = vec![("x-forwarded-for".to_owned(), "192.0.2.1, 203.0.113.9".to_owned())];
+        let found = |trusted: &[&str]| {
+            let trusted: Vec<_> = trusted.iter().map(|&item| item.to_owned()).collect();
+            client_ip(None, &headers, &Proxies::read(&trusted).unwrap()).map(|address| address.to_string())
+        };
+        assert_eq!(found(&["unix"]).unwrap(), "203.0.113.9");
+        assert_eq!(found(&["unix", "203.0.113.0/24"]).unwrap(), "192.0.2.1");
+        assert_eq!(found(&["127.0.0.1"]), None);
     }
 
     #[test]

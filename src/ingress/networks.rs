@@ -1,13 +1,15 @@
-//! Which addresses may send: networks by themselves, by a provider's name, or from a file.
+//! Which addresses may send: networks by themselves, by a provider's name, from a file, or as a URL publishes them.
 //!
-//! What providers publish is shipped as dated files (`providers/ranges/`) and never fetched; a file of the operator's own is read
-//! with the configuration, and so again whenever it changes. A sender's address is looked up in sorted ranges: a list of
-//! thousands costs as much as one of ten.
+//! What providers publish is shipped as dated files (`providers/ranges/`); a file of the operator's own is read with the
+//! configuration, and so again whenever it changes; what a URL of the operator's publishes is put here by whoever fetches
+//! it. A sender's address is looked up in sorted ranges: a list of thousands costs as much as one of ten.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -33,34 +35,91 @@ const PUBLISHED: &[(&str, &str, &str)] = &[
 /// Members of a JSON object that hold its network.
 const MEMBERS: [&str; 5] = ["cidr", "ip_prefix", "ipv6_prefix", "ipv4Prefix", "ipv6Prefix"];
 
-/// A set of addresses; IPv4 addresses as IPv6 maps them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// First and last address of each range, in order, none touching another; IPv4 addresses as IPv6 maps them.
+type Ranges = Vec<(u128, u128)>;
+
+/// A set of addresses; copies of it are one set.
+#[derive(Debug, Clone, Default)]
 pub struct Networks {
-    /// First and last, in order, none touching another; `None`: every address.
-    ranges: Option<Vec<(u128, u128)>>,
+    /// `None`: every address.
+    ranges: Option<Arc<ArcSwap<Ranges>>>,
+    /// What is known from the configuration.
+    fixed: Vec<IpNet>,
+    published: Vec<Published>,
+}
+
+/// A list that a URL publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// Where it is asked for: https.
+    pub url: String,
+    /// JSON Pointer to the list in what is answered.
+    pub pointer: String,
+}
+
+impl Published {
+    fn parse(item: &str) -> Result<Self, String> {
+        let (url, pointer) = item.split_once('#').unwrap_or((item, ""));
+        match url::Url::parse(url) {
+            Ok(parsed) if parsed.scheme() == "https" => Ok(Self { url: url.to_owned(), pointer: pointer.to_owned() }),
+            Ok(_) => Err(format!("`{item}`: only https:// tells who publishes it")),
+            Err(error) => Err(format!("`{item}` is not a URL: {error}")),
+        }
+    }
+
+    /// The networks of an answer.
+    ///
+    /// # Errors
+    /// For a person: it holds none, or something else.
+    pub fn read(&self, content: &[u8]) -> Result<Vec<IpNet>, String> {
+        let text = std::str::from_utf8(content).map_err(|_| "not UTF-8".to_owned())?;
+        let found = document(text, &self.pointer)?;
+        if found.len() > MOST { Err(format!("{} networks are more than {MOST}", found.len())) } else { Ok(found) }
+    }
 }
 
 impl Networks {
-    /// The networks that `items` name: `192.0.2.0/24`, `github`, `file:PATH` or `file:PATH#/pointer`. No items: every address.
+    /// The networks that `items` name: `192.0.2.0/24`, `github`, `file:PATH` or `https://…`, the last two with
+    /// `#/pointer` where it is JSON. No items: every address. What URLs publish is not in it before it is [put](Self::put).
     ///
     /// # Errors
     /// For a person, with the number of each item that cannot be.
     pub fn read(items: &[String]) -> Result<Self, Vec<(usize, String)>> {
-        let mut wrong = Vec::new();
-        let mut all = Vec::new();
+        let (mut wrong, mut fixed, mut published) = (Vec::new(), Vec::new(), Vec::new());
         for (n, item) in items.iter().enumerate() {
+            if item.contains("://") && !item.starts_with("file:") {
+                match Published::parse(item) {
+                    Ok(list) => published.push(list),
+                    Err(what) => wrong.push((n, what)),
+                }
+                continue;
+            }
             match read(item) {
-                Ok(networks) => all.extend(networks),
+                Ok(networks) => fixed.extend(networks),
                 Err(what) => wrong.push((n, what)),
             }
         }
-        if all.len() > MOST {
-            wrong.push((0, format!("{} networks in all are more than {MOST}", all.len())));
+        if fixed.len() > MOST {
+            wrong.push((0, format!("{} networks in all are more than {MOST}", fixed.len())));
         }
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        Ok(Self { ranges: (!items.is_empty()).then(|| ranges(all)) })
+        let ranges = (!items.is_empty()).then(|| Arc::new(ArcSwap::from_pointee(ranges(&fixed))));
+        Ok(Self { ranges, fixed, published })
+    }
+
+    /// The lists that are to be fetched.
+    pub fn published(&self) -> &[Published] {
+        &self.published
+    }
+
+    /// Takes what all [published](Self::published) lists hold, in place of what they held before.
+    pub fn put(&self, lists: Vec<IpNet>) {
+        if let Some(current) = &self.ranges {
+            let all: Vec<IpNet> = self.fixed.iter().copied().chain(lists).collect();
+            current.store(Arc::new(ranges(&all)));
+        }
     }
 
     /// Whether every address may send.
@@ -71,6 +130,7 @@ impl Networks {
     /// Whether `address` may send.
     pub fn hold(&self, address: IpAddr) -> bool {
         let Some(ranges) = &self.ranges else { return true };
+        let ranges = ranges.load();
         let address = number(address);
         let behind = ranges.partition_point(|(first, _)| *first <= address);
         behind > 0 && address <= ranges[behind - 1].1
@@ -85,11 +145,15 @@ fn read(item: &str) -> Result<Vec<IpNet>, String> {
         return lines(text);
     }
     if let Some((name, url, written)) = PUBLISHED.iter().find(|(name, ..)| *name == item) {
-        return Err(format!("the ranges of `{name}` are not shipped: save {url}, and write \"{written}\""));
+        let (_, pointer) = written.split_once('#').unwrap_or_default();
+        let hash = if pointer.is_empty() { "" } else { "#" };
+        return Err(format!(
+            "the ranges of `{name}` are not shipped: write \"{url}{hash}{pointer}\", or save it and write \"{written}\""
+        ));
     }
     network(item).map(|network| vec![network]).ok_or_else(|| {
         format!(
-            "`{item}` is not a network such as \"192.0.2.0/24\", a provider of ranges ({}) or \"file:PATH\"",
+            "`{item}` is not a network such as \"192.0.2.0/24\", a provider of ranges ({}), \"file:PATH\" or \"https://…\"",
             SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
         )
     })
@@ -107,10 +171,14 @@ fn from_file(file: &str) -> Result<Vec<IpNet>, String> {
         return Err(format!("{length} B are more than {LARGEST_FILE} B"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+    document(&text, pointer)
+}
+
+fn document(text: &str, pointer: &str) -> Result<Vec<IpNet>, String> {
     let found = if pointer.is_empty() && !text.trim_start().starts_with(['[', '{']) {
-        lines(&text)?
+        lines(text)?
     } else {
-        let document: Value = serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}"))?;
+        let document: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
         let part = document.pointer(pointer).ok_or_else(|| format!("it holds nothing at `{pointer}`"))?;
         json(part)?
     };
@@ -144,7 +212,7 @@ fn number(address: IpAddr) -> u128 {
     }
 }
 
-fn ranges(networks: Vec<IpNet>) -> Vec<(u128, u128)> {
+fn ranges(networks: &[IpNet]) -> Ranges {
     let all: BTreeSet<_> =
         networks.iter().map(|network| (number(network.network()), number(network.broadcast()))).collect();
     let mut merged: Vec<(u128, u128)> = Vec::new();
@@ -182,7 +250,7 @@ mod tests {
     #[test]
     fn an_allow_list_means_what_it_says() {
         let list = networks(&["192.0.2.0/25", "192.0.2.128/25", "192.0.2.7", "203.0.113.9", "2001:db8::/32"]).unwrap();
-        assert_eq!(list.ranges.as_ref().unwrap().len(), 3);
+        assert_eq!(list.ranges.as_ref().unwrap().load().len(), 3);
         let inside = ["192.0.2.0", "192.0.2.255", "::ffff:192.0.2.7", "203.0.113.9", "2001:db8:ffff::"];
         check(&list, &inside, &["192.0.1.255", "192.0.3.0", "203.0.113.8", "2001:db9::", "::", "::192.0.2.7"]);
         let mapped = networks(&["::ffff:192.0.2.0/120"]).unwrap();
@@ -202,7 +270,10 @@ mod tests {
         }
         check(&networks(&["github"]).unwrap(), &["140.82.112.1", "::ffff:192.30.252.1"], &["192.0.2.1"]);
         let wrong = networks(&["github", "atlassian", "gihtub"]).unwrap_err();
-        assert!(wrong[0].0 == 1 && wrong[0].1.contains("save https://ip-ranges.atlassian.com"), "{wrong:?}");
+        assert!(
+            wrong[0].0 == 1 && wrong[0].1.contains("write \"https://ip-ranges.atlassian.com#/items\""),
+            "{wrong:?}"
+        );
         assert!(wrong[1].0 == 2 && wrong[1].1.starts_with("`gihtub` is not a network"), "{wrong:?}");
     }
 
@@ -230,5 +301,24 @@ mod tests {
             let wrong = networks(&[&item]).unwrap_err();
             assert!(wrong[0].1.contains(why), "{item}: {wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_a_url_publishes_is_in_force_once_it_is_put_and_in_every_copy() {
+        let list = networks(&["192.0.2.1", "https://example.com/meta#/hooks"]).unwrap();
+        let copy = list.clone();
+        check(&copy, &["192.0.2.1"], &["198.51.100.1"]);
+        let [published] = list.published() else { panic!("one list") };
+        assert_eq!((&*published.url, &*published.pointer), ("https://example.com/meta", "/hooks"));
+        list.put(published.read(br#"{"hooks":["198.51.100.0/24"]}"#).unwrap());
+        check(&copy, &["192.0.2.1", "198.51.100.1"], &["203.0.113.1"]);
+        list.put(published.read(br#"{"hooks":["203.0.113.0/24"]}"#).unwrap());
+        check(&copy, &["192.0.2.1", "203.0.113.1"], &["198.51.100.1"]);
+        for wrong in [&b"{}"[..], b"{\"hooks\":[]}", b"{\"hooks\":[\"x\"]}", b"<html>", b"\xff"] {
+            assert!(published.read(wrong).is_err(), "{}", String::from_utf8_lossy(wrong));
+        }
+        check(&networks(&["https://example.com/a.txt"]).unwrap(), &[], &["0.0.0.0", "::1"]);
+        let wrong = networks(&["http://example.com/meta", "ftp://example.com", "https://"]).unwrap_err();
+        assert!(wrong.len() == 3 && wrong[0].1.contains("only https://"), "{wrong:?}");
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! A schema is named as `FILE` or `FILE#/pointer`, a part of a larger document. It is compiled when the configuration is
 //! loaded, may refer to files of its own directory and below, and to nothing else. Patterns run in linear time; what
-//! a body costs is bounded by its size, its depth ([`crate::event::json::MAX_DEPTH`]) and the schema itself.
+//! a body costs is bounded by its size, its depth ([`crate::event::json::MAX_DEPTH`]), the schema's size, and the steps
+//! that a schema may take which refers to itself (`steps.rs`).
 //!
 //! What is told of a mismatch names the place in the body and the rule, never a value.
+
+mod steps;
 
 use std::path::{Path, PathBuf};
 
@@ -89,7 +92,7 @@ impl Schemas {
         // Of a repeated key the last one counts, as everywhere.
         let body: Value = serde_json::from_slice(&event.body)
             .map_err(|error| format!("no schema can be held against the body: {error}"))?;
-        schemas.try_for_each(|schema| schema.check(&body))
+        schemas.try_for_each(|schema| schema.check(&body, event.body.len()))
     }
 }
 
@@ -107,6 +110,7 @@ impl Schema {
         let mut url = Url::from_file_path(&path).map_err(|()| format!("{file} is not the path of a file"))?;
         let options = jsonschema::options()
             .with_retriever(Beside(folder))
+            .with_keyword(steps::KEYWORD, |_, _, _| Ok(Box::new(steps::Step)))
             .with_pattern_options(PatternOptions::regex())
             .with_base_uri(url.as_str());
         let built = if pointer.is_empty() {
@@ -119,15 +123,23 @@ impl Schema {
         Ok(Self { name: reference.to_owned(), validator })
     }
 
-    fn check(&self, body: &Value) -> Result<(), String> {
-        self.validator.validate(body).map_err(|error| {
+    /// - `bytes`: size of the body.
+    fn check(&self, body: &Value, bytes: usize) -> Result<(), String> {
+        match steps::bounded(steps::for_body(bytes), || self.validator.is_valid(body)) {
+            Some(true) => return Ok(()),
+            None => return Err(format!("{}: the check takes too many steps", self.name)),
+            Some(false) => {}
+        }
+        let words = steps::bounded(steps::WORDS, || {
+            let error = self.validator.validate(body).err()?;
             let place = match error.instance_path().as_str() {
                 "" => "the body",
                 place => place,
             };
-            let reason = format!("{}: {place}: {}", self.name, error.masked());
-            reason.chars().take(LONGEST_REASON).collect()
-        })
+            Some(format!("{}: {place}: {}", self.name, error.masked()))
+        });
+        let reason = words.flatten().unwrap_or_else(|| format!("{}: the body does not meet it", self.name));
+        Err(reason.chars().take(LONGEST_REASON).collect())
     }
 }
 
@@ -152,7 +164,9 @@ fn read(path: &Path) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> 
         return Err(format!("{length} B are more than the {LARGEST_FILE} B of a schema").into());
     }
     let text = std::fs::read(path)?;
-    serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).map_err(Into::into)
+    let mut document = serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))?;
+    steps::count(&mut document);
+    Ok(document)
 }
 
 fn one_line(text: &str) -> String {

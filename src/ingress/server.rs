@@ -1,7 +1,6 @@
 //! The public listener.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
@@ -9,7 +8,7 @@ use actix_web::{App, HttpRequest, web};
 
 use super::Ingress;
 use super::settings::Server as Settings;
-use crate::listener::{self, Tls};
+use crate::listener::{self, Listener, Tls};
 
 /// Serves `ingress` on `listener` until the returned handle is stopped.
 ///
@@ -19,7 +18,7 @@ use crate::listener::{self, Tls};
 /// The listener cannot be used.
 pub fn serve(
     settings: &Settings,
-    listener: TcpListener,
+    listener: Listener,
     tls: Option<Arc<Tls>>,
     ingress: Arc<Ingress>,
 ) -> io::Result<Server> {

@@ -1,25 +1,27 @@
 //! `[server]` and `[sources.<name>]`: the public listener and who may send to it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use serde::de::Error as _;
 
 use super::limit::Rate;
 use super::schema::OnInvalid;
 use crate::catalogue::{EventSpec, Example, HandshakeSpec, Sample};
 use crate::event::route::Glob;
 use crate::event::{BackendName, Options, SecretRef, schema, units};
-use crate::listener;
+use crate::listener::{self, Address, Mode, Proxies};
 use crate::verify;
 
 /// `[server]`: the public ingress.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address and port.
-    pub listen: SocketAddr,
+    /// Address and port, `unix:PATH`, `systemd` or `systemd:NAME`.
+    pub listen: Address,
+    /// Permissions of a Unix socket.
+    pub socket_mode: Mode,
     /// Threads that serve requests; 0: one a core.
     pub workers: usize,
     /// Largest body, in bytes, as sent and after decoding; a source may name its own.
@@ -30,6 +32,10 @@ pub struct Server {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
     pub body_timeout: Duration,
+    /// Least bytes of a body a second, over any 10 seconds; zero: however few within [`Server::body_timeout`].
+    #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
+    pub min_body_rate: u64,
     /// Longest wait for the journal, and with `ack = "published"` for the backends as well.
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
@@ -44,10 +50,10 @@ pub struct Server {
     pub max_header: u64,
     /// Whether connections from `trusted_proxies` begin with a PROXY header, version 1 or 2.
     pub proxy_protocol: bool,
-    /// Networks whose `Forwarded` and `X-Forwarded-For` are believed.
-    #[serde(deserialize_with = "units::networks")]
-    #[schemars(with = "schema::List<schema::Network>")]
-    pub trusted_proxies: Vec<IpNet>,
+    /// Networks whose `Forwarded` and `X-Forwarded-For` are believed, and `unix`: whoever can open our Unix socket.
+    #[serde(deserialize_with = "proxies")]
+    #[schemars(with = "schema::List<schema::Proxy>")]
+    pub trusted_proxies: Proxies,
     /// Longest time that a stop waits for what is in flight.
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
@@ -59,20 +65,26 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)).into(),
+            socket_mode: Mode::default(),
             workers: 0,
             max_body: 1 << 20,
             body_timeout: Duration::from_secs(10),
+            min_body_rate: 1 << 10,
             ack_timeout: Duration::from_secs(1),
             max_connections: 25_000,
             max_connections_per_ip: 0,
             max_header: 32 << 10,
             proxy_protocol: false,
-            trusted_proxies: Vec::new(),
+            trusted_proxies: Proxies::default(),
             shutdown_grace: Duration::from_secs(20),
             tls: None,
         }
     }
+}
+
+fn proxies<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Proxies, D::Error> {
+    Proxies::read(&units::list::<_, String>(deserializer)?).map_err(D::Error::custom)
 }
 
 /// When a source answers 2xx.

@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::body::{Pace, WINDOW};
 use super::settings::Server;
 use super::{Confirmed, Source};
 use crate::event::SourceName;
+use crate::listener::Proxies;
 
 /// Sources, routes and limits. Never changed, only replaced.
 pub struct Setup {
     /// By path.
     sources: HashMap<String, Source>,
-    /// Networks whose forwarding headers are believed.
-    pub trusted_proxies: Vec<ipnet::IpNet>,
-    /// Longest time to receive a body.
-    pub body_timeout: Duration,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Proxies,
+    /// How long a body may take.
+    pub pace: Pace,
     /// Longest wait for the journal.
     pub ack_timeout: Duration,
     /// Where events go, and who has them.
@@ -27,7 +29,11 @@ impl Setup {
         Self {
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             trusted_proxies: server.trusted_proxies.clone(),
-            body_timeout: server.body_timeout,
+            pace: Pace {
+                timeout: server.body_timeout,
+                least: server.min_body_rate.saturating_mul(WINDOW.as_secs()),
+                window: WINDOW,
+            },
             ack_timeout: server.ack_timeout,
             confirmed,
         }

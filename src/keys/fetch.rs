@@ -11,8 +11,8 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-/// Largest answer, bytes; a key set of a dozen keys takes 5 KiB.
-const MAX_ANSWER: usize = 256 << 10;
+/// Largest answer that holds keys, bytes; a set of a dozen takes 5 KiB.
+pub const KEYS: usize = 256 << 10;
 /// Longest wait for a whole answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,7 +22,7 @@ pub struct Client(legacy::Client<HttpsConnector<HttpConnector>, Empty<Bytes>>);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FetchError {
+pub enum FetchError {
     /// The other side says that there is no such thing.
     #[error("answered {0}")]
     Refused(StatusCode),
@@ -48,8 +48,11 @@ impl Client {
         Ok(Self(client))
     }
 
-    /// What stands at `url`.
-    pub(super) async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
+    /// What stands at `url`, at most `most` bytes.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn get(&self, url: &str, most: usize) -> Result<Bytes, FetchError> {
         let failed = |error: &dyn std::error::Error| {
             let root = error.source().map(|root| format!(": {root}")).unwrap_or_default();
             FetchError::Failed(format!("{error}{root}"))
@@ -68,7 +71,7 @@ impl Client {
                 }
                 status => return Err(FetchError::Failed(format!("answered {status}"))),
             }
-            let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            let body = Limited::new(response.into_body(), most).collect().await;
             Ok(body.map_err(|error| FetchError::Failed(error.to_string()))?.to_bytes())
         };
         let late = || FetchError::Failed(format!("no whole answer within {} s", TIMEOUT.as_secs()));

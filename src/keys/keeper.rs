@@ -158,7 +158,7 @@ impl Keeper {
         slot.waiting = Some(done.into_iter().collect());
         let (client, url) = (self.client.clone(), url.to_owned());
         self.work.push(Box::pin(async move {
-            let content = client.get(&url).await;
+            let content = client.get(&url, super::fetch::KEYS).await;
             Done::Fetched(url, content)
         }));
     }
@@ -273,7 +273,7 @@ async fn visit(client: &Client, source: &str, url: &str) {
     let place = url.split('?').next().unwrap_or_default();
     let mut wait = VISIT_AGAIN;
     for n in 1..=VISITS {
-        match client.get(url).await {
+        match client.get(url, super::fetch::KEYS).await {
             Ok(_) => return tracing::info!(source, "subscription confirmed at {place}"),
             Err(FetchError::Refused(status)) => {
                 return tracing::error!(source, "the subscription was not confirmed at {place}: answered {status}");

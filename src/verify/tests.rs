@@ -57,3 +57,61 @@ fn keys_are_never_printed() {
     let keys = Rule::new(spec(TOKEN).unwrap()).unwrap().keys(&[secret()]).unwrap();
     assert_eq!(format!("{keys:?}"), "Keys([redacted])");
 }
+
+/// The least time of many checks, each round of all kinds after the other: what else runs on the machine hits them alike.
+fn least_ns(kinds: &[(&str, &Draft, &Keys)], rule: &Rule) -> Vec<u128> {
+    let mut least = vec![u128::MAX; kinds.len()];
+    for _ in 0..300 {
+        for (n, (_, draft, keys)) in kinds.iter().enumerate() {
+            let begun = std::time::Instant::now();
+            for _ in 0..50 {
+                let _ = std::hint::black_box(check(rule, keys, &draft.request(), 0));
+            }
+            least[n] = least[n].min(begun.elapsed().as_nanos());
+        }
+    }
+    least
+}
+
+#[test]
+fn a_wrong_signature_costs_the_same_wherever_it_differs() {
+    let rule = crate::catalogue::provider("github").unwrap().rule;
+    let secret = |text: &str| Secret::new(text.as_bytes().to_vec()).unwrap();
+    let keys = |texts: &[&str]| rule.keys(&texts.iter().map(|text| secret(text)).collect::<Vec<_>>()).unwrap();
+    let (first, second) = (keys(&["right", "other"]), keys(&["other", "right"]));
+    let mut right = Draft { method: "POST".to_owned(), body: vec![b'x'; 1024], ..Draft::default() };
+    sign(&rule, &keys(&["right"]), &mut right, 0).unwrap();
+    assert_eq!(check(&rule, &first, &right.request(), 0).unwrap().key(), Some(0));
+    assert_eq!(check(&rule, &second, &right.request(), 0).unwrap().key(), Some(1));
+    let with = |change: fn(&mut String)| {
+        let mut draft = Draft {
+            headers: right.headers.clone(),
+            body: right.body.clone(),
+            method: right.method.clone(),
+            ..Draft::default()
+        };
+        draft.headers.iter_mut().filter(|(_, value)| value.starts_with("sha256=")).for_each(|(_, value)| change(value));
+        assert_eq!(check(&rule, &first, &draft.request(), 0), Err(Refusal::Mismatch));
+        draft
+    };
+    let at_first = with(|value| {
+        let other = if &value[7..8] == "0" { "1" } else { "0" };
+        value.replace_range(7..8, other);
+    });
+    let at_last = with(|value| {
+        let end = value.len();
+        let other = if value.ends_with('0') { "1" } else { "0" };
+        value.replace_range(end - 1..end, other);
+    });
+    let everywhere = with(|value| value.replace_range(7.., &"5a".repeat(32)));
+    let kinds = [
+        ("at its first digit", &at_first, &first),
+        ("at its last digit", &at_last, &first),
+        ("everywhere", &everywhere, &first),
+        ("nowhere, by the first key", &right, &first),
+        ("nowhere, by the second key", &right, &second),
+    ];
+    let least = least_ns(&kinds, &rule);
+    let (low, high) = (least.iter().min().unwrap(), least.iter().max().unwrap());
+    assert!(high * 100 <= low * 120, "{:?}", kinds.iter().map(|(name, ..)| name).zip(&least).collect::<Vec<_>>());
+}

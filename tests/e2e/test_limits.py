@@ -1,11 +1,15 @@
 """Limits of a source and the moment of its answer: what comes too often, and what is published before the answer."""
 
+import signal
 import time
+
+import pytest
 
 from conftest import sqs_backend
 from harness import sources
 from harness.brokers import redis_backend, stream_texts
 from harness.sources import unique
+from harness.vendor import Vendor
 from harness.wait import until
 
 
@@ -140,3 +144,47 @@ def test_an_event_for_nobody_or_that_its_backend_never_takes_is_not_waited_for(b
     big = senders.make("acme", b'{"type":"big.one","x":"' + b"y" * 6000 + b'"}')
     assert post(bridge, big).status == 200, "a dead letter is decided"
     assert bridge.metric("hookferry_dead_letters", backend="orders") == 1
+
+
+# Published ranges
+
+
+@pytest.fixture
+def vendor(tmp_path):
+    vendor = Vendor(tmp_path)
+    yield vendor
+    vendor.stop()
+
+
+def test_published_ranges_are_fetched_and_last_when_their_page_is_gone(bridges, senders, vendor):
+    vendor.pages = {"/meta": (200, b'{"hooks":["192.0.2.0/24"],"actions":["0.0.0.0/0"]}')}
+    vendor.start()
+    bridge = bridges(
+        with_keys("acme", f'allow_ips = ["2001:db8::/32", "{vendor.url("/meta")}#/hooks"]'),
+        server='trusted_proxies = ["127.0.0.0/8"]', env=vendor.env,
+    ).start()  # fmt: skip
+
+    def status(address):
+        return post(bridge, senders.make("acme"), [("X-Forwarded-For", address)]).status
+
+    assert [status(a) for a in ("192.0.2.7", "2001:db8::1", "203.0.113.1")] == [200, 200, 403]
+    vendor.pages = {"/meta": (200, b'{"hooks":["203.0.113.0/24"]}')}
+    bridge.signal(signal.SIGHUP)
+    until(lambda: status("203.0.113.1") == 200, what="the new ranges")
+    assert status("192.0.2.7") == 403
+    for page in [(200, b"<html>"), (200, b'{"hooks":[]}'), (302, b"https://localhost/meta"), (200, b" " * (17 << 20))]:
+        vendor.pages = {"/meta": page}
+        bridge.signal(signal.SIGHUP)
+        until(lambda: "is as it was last" in bridge.log(), what="the refusal of the page")
+        assert [status(a) for a in ("203.0.113.1", "192.0.2.7")] == [200, 403], page
+    vendor.stop()
+    bridge.stop()
+    bridge.start()
+    assert [status(a) for a in ("203.0.113.1", "192.0.2.7")] == [200, 403]
+
+
+def test_ranges_that_were_never_had_stop_the_start(bridges, vendor):
+    bridge = bridges(with_keys("acme", f'allow_ips = ["{vendor.url("/meta")}"]'), env=vendor.env).spawn()
+    assert bridge.process.wait(20) == 1
+    assert f"allow_ips: {vendor.url('/meta')} cannot be had" in bridge.log()
+    bridge.process = None

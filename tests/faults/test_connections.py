@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import subprocess
 import time
 
 import pytest
@@ -104,6 +105,54 @@ def test_slow_clients_hold_up_nobody_and_are_gone_by_their_deadline(bridges, sen
         assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
     finally:
         holders.close()
+
+
+ATTACKS = {
+    "headers": ["-H", "-x", "24"],
+    "body": ["-B", "-s", "60000", "-x", "10", "-t", "POST"],
+    "read": ["-X", "-w", "1", "-y", "1", "-n", "5", "-z", "1", "-k", "3"],
+}
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_slowhttptest_finds_nothing_to_hold(bridges, senders, tmp_path, kind, count):
+    """The attacker's own tool ends by itself once it holds no connection any more."""
+    deadline_s, rate = 3, 200
+    bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
+    client = Client(bridge.port)
+    post(client, senders)
+    before, started = rss(bridge), time.monotonic()
+    attack = subprocess.Popen(
+        ["slowhttptest", "-c", str(count), "-r", str(rate), "-i", "1", "-l", "60", "-p", "3", *ATTACKS[kind],
+         "-u", f"http://127.0.0.1:{bridge.port}/webhooks/acme"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=dies_with_parent,
+    )  # fmt: skip
+    took, most = [], 0
+    while attack.poll() is None:
+        took.append(post(client, senders))
+        most = max(most, rss(bridge))
+        time.sleep(0.01)  # a genuine sender among them, not a flood
+    said, lasted = attack.stdout.read(), time.monotonic() - started
+    assert "No open connections left" in said, said[-2000:]
+    assert lasted < count / rate + deadline_s + 5, said[-2000:]
+    assert most - before < 100 << 20
+    took.sort()
+    assert len(took) > 50
+    assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
+
+
+def test_as_many_files_as_the_system_gives_are_taken_and_too_few_are_told(bridges):
+    """Where the usual soft limit of 1,024 stayed, a thousand connections would be the end."""
+    few = bridges(sources.only("acme")).start(
+        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096)))
+    )
+    assert resource.prlimit(few.process.pid, resource.RLIMIT_NOFILE) == (4096, 4096)
+    assert "open files are fewer than server.max_connections (25000) needs" in few.log()
+    enough = bridges(sources.only("acme"), server="max_connections = 1000").start(
+        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 4096)))
+    )
+    assert "open files" not in enough.log()
 
 
 @pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])

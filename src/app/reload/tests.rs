@@ -21,21 +21,26 @@ use Then::{Applied, Both, Restart};
 /// Sections, their keys, and another value of each. Of a section with names, the keys are one example's.
 const SETTINGS: &[(&str, &str, &str, Then)] = &[
     ("server", "listen", "\"127.0.0.1:9\"", Restart("server.listen")),
+    ("server", "socket_mode", "\"0600\"", Restart("server.socket_mode")),
     ("server", "workers", "3", Restart("server.workers")),
     ("server", "max_body", "\"2KiB\"", Applied),
     ("server", "body_timeout", "\"3s\"", Both("server.body_timeout (for headers)")),
     ("server", "ack_timeout", "\"3s\"", Applied),
     ("server", "max_connections", "7", Restart("server.max_connections")),
     ("server", "max_connections_per_ip", "7", Restart("server.max_connections_per_ip")),
+    ("server", "min_body_rate", "\"2KiB\"", Applied),
     ("server", "max_header", "\"8KiB\"", Restart("server.max_header")),
     ("server", "proxy_protocol", "true", Restart("server.proxy_protocol")),
     ("server", "trusted_proxies", "[\"10.0.0.0/8\"]", Applied),
     ("server", "shutdown_grace", "\"3s\"", Applied),
     ("server", "tls", "{ cert = \"CERT\", key = \"KEY\" }", Restart("server.tls")),
     ("admin", "listen", "\"127.0.0.1:9\"", Restart("admin.listen")),
+    ("admin", "socket_mode", "\"0600\"", Restart("admin.socket_mode")),
     ("admin", "token", "\"literal:other\"", Applied),
     ("admin", "hosts", "[\"other\"]", Applied),
     ("admin", "tls", "{ cert = \"CERT\", key = \"KEY\" }", Restart("admin.tls")),
+    ("catalogue", "dir", "\"FOLDER\"", Applied),
+    ("catalogue", "replace", "[]", Applied),
     ("journal", "dir", "\"other\"", Restart("journal.dir")),
     ("journal", "max_bytes", "\"3GiB\"", Restart("journal.max_bytes")),
     ("journal", "retention", "\"3h\"", Restart("journal.retention")),
@@ -56,7 +61,7 @@ const BASE: &str = "[sources.a]\nprovider = \"stripe\"\nsecrets = [\"literal:x\"
 
 fn load(dir: &Path, more: &str) -> Config {
     let pair = ["cert.pem", "key.pem"].map(|name| dir.join(name).display().to_string());
-    let more = more.replace("CERT", &pair[0]).replace("KEY", &pair[1]);
+    let more = more.replace("CERT", &pair[0]).replace("KEY", &pair[1]).replace("FOLDER", &dir.display().to_string());
     let (base, over) = (dir.join("base.toml"), dir.join("over.toml"));
     // What depends on it is set beside it.
     std::fs::write(&base, format!("{BASE}[server]\nproxy_protocol = false\ntrusted_proxies = [\"10.1.0.0/16\"]\n"))

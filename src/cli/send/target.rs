@@ -6,7 +6,8 @@ use url::Url;
 use crate::app;
 use crate::catalogue::{Provider, Value};
 use crate::cli::Wrong;
-use crate::cli::remote::{configured, reachable};
+use crate::cli::http::is_socket;
+use crate::cli::remote::configured;
 use crate::cli::trust::Trust;
 use crate::config::{Config, DEMO};
 use crate::event::Secret;
@@ -20,6 +21,8 @@ pub struct Target {
     pub keys: Keys,
     /// Where it posts to.
     pub url: Url,
+    /// Path of its requests.
+    pub path: String,
     /// URL that the signature covers, where it covers one.
     pub public_url: String,
     /// Largest body that the source takes, bytes.
@@ -45,17 +48,18 @@ impl Target {
         let keys = provider.rule.keys(&secrets).with_context(|| format!("secrets of the source `{name}`"))?;
         let (mut url, trust) = match url {
             Some(url) => (url.clone(), Trust::System),
-            None => {
-                let (scheme, own) = configured(config.tls.as_ref());
-                (format!("{scheme}://{}/", reachable(config.server.listen)).parse()?, own)
-            }
+            None => configured(&config.server.listen, config.tls.as_ref()).ok_or_else(|| {
+                Wrong(format!("where {} is only systemd knows: name it with --url", config.server.listen))
+            })?,
         };
         if url.path() == "/" {
             url.set_path(&source.path);
         }
+        // The path of a Unix socket's URL is that of the socket.
+        let path = if is_socket(&url) { source.path.clone() } else { url.path().to_owned() };
         let public_url = source.settings.public_url.clone().unwrap_or_else(|| url.to_string());
         let max_body = source.settings.max_body.unwrap_or(config.server.max_body);
-        Ok(Self { provider, keys, url, public_url, max_body, trust })
+        Ok(Self { provider, keys, url, path, public_url, max_body, trust })
     }
 
     /// An event with this id and type, signed by nobody yet; `body` stands in place of the provider's sample,
@@ -74,7 +78,7 @@ impl Target {
         now_s: i64,
     ) -> anyhow::Result<Draft> {
         let mut draft = self.provider.sample(id, kind, now_s)?;
-        self.url.path().clone_into(&mut draft.path);
+        self.path.clone_into(&mut draft.path);
         if let Some(query) = self.url.query() {
             let join = if draft.query.is_empty() { "" } else { "&" };
             draft.query = format!("{query}{join}{}", draft.query);

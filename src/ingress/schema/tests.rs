@@ -143,3 +143,44 @@ fn hostile_bodies_cost_little_and_break_nothing() {
     }
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_schema_that_branches_into_itself_costs_a_bounded_number_of_steps() {
+    // Each level of the body is looked at twice by each branch that looked at the level above: 2^100 times in all.
+    let twice = r##"{"anyOf":[
+        {"properties":{"x":{"$ref":"#"}},"required":["a"]},
+        {"properties":{"x":{"$ref":"#"}},"required":["b"]}]}"##;
+    // Thirty definitions, each twice the one behind it, over one value.
+    let chain: Vec<_> = (0..40)
+        .map(|n| format!(r##""d{n}":{{"anyOf":[{{"$ref":"#/$defs/d{}"}},{{"$ref":"#/$defs/d{}"}}]}}"##, n + 1, n + 1))
+        .collect();
+    let chain = format!(r##"{{"$ref":"#/$defs/d0","$defs":{{{},"d40":false}}}}"##, chain.join(","));
+    let draft_7 = chain.replacen('{', r#"{"$schema":"http://json-schema.org/draft-07/schema#","#, 1);
+    let denied = chain.replacen(r##""$ref":"#/$defs/d0""##, r##""not":{"$ref":"#/$defs/d0"}"##, 1);
+    let deep = format!("{}{{}}{}", r#"{"x":"#.repeat(100), "}".repeat(100));
+    let start = Instant::now();
+    for text in [twice, &chain, &draft_7, &denied] {
+        told(&schemas(text), &deep, "too many steps");
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn references_mean_what_they_did_before_they_were_counted() {
+    let tree = r##"{"type":"object","required":["n"],"properties":{"n":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#"}}}}"##;
+    let tree = schemas(tree);
+    assert_eq!(tree.check(&event("x", br#"{"n":1,"kids":[{"n":2,"kids":[{"n":3}]}]}"#)), Ok(()));
+    told(&tree, r#"{"n":1,"kids":[{"n":2,"kids":[{"n":"3"}]}]}"#, "/kids/0/kids/0/n: value is not of type");
+    // Beside a reference what stands there counts, but for old drafts.
+    let beside = r##"{"properties":{"a":{"$ref":"#/$defs/s","maxLength":2}},"$defs":{"s":{"type":"string"}}}"##;
+    told(&schemas(beside), r#"{"a":"long"}"#, "/a");
+    told(&schemas(beside), r#"{"a":1}"#, "/a");
+    let old = beside.replacen('{', r#"{"$schema":"http://json-schema.org/draft-07/schema#","#, 1);
+    assert_eq!(schemas(&old).check(&event("x", br#"{"a":"long"}"#)), Ok(()));
+    told(&schemas(&old), r#"{"a":1}"#, "/a");
+    // What a reference has looked at is no rest; a value that looks like a reference is a value.
+    let closed = r##"{"$ref":"#/$defs/s","unevaluatedProperties":false,
+        "$defs":{"s":{"properties":{"a":{"const":{"$ref":"x"}}}}}}"##;
+    assert_eq!(schemas(closed).check(&event("x", br#"{"a":{"$ref":"x"}}"#)), Ok(()));
+    told(&schemas(closed), r#"{"b":1}"#, "the body");
+}

@@ -1,0 +1,22 @@
+//! Attributes of a record: what is read is written again as it was read, and makes JSON.
+#![no_main]
+
+use bytes::Bytes;
+use hookferry::event::{Envelope, Stored};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((cut, rest)) = data.split_first() else { return };
+    let (attributes, body) = rest.split_at(usize::from(*cut).min(rest.len()));
+    let body = Bytes::copy_from_slice(body);
+    let Ok(envelope) = Envelope::decode(Bytes::copy_from_slice(attributes), body.clone()) else { return };
+    let mut again = Vec::new();
+    envelope.encode(&mut again);
+    assert_eq!(Envelope::decode(again.into(), body).as_ref(), Ok(&envelope));
+    let is_json = hookferry::event::json::is_json(&envelope.body);
+    let mut out = Vec::new();
+    let stored = Stored { sequence: 1, envelope: Envelope { is_json, ..envelope } };
+    stored.write_json_line(&mut out);
+    serde_json::from_slice::<serde_json::Value>(&out).unwrap();
+    assert_eq!(out.iter().filter(|b| **b == b'\n').count(), usize::from(out.ends_with(b"\n")));
+});
