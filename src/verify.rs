@@ -205,7 +205,7 @@ pub fn mac(rule: &Rule, secret: &Secret, hash: Hash, message: &[u8]) -> Result<V
     let plain = SecretForm::default();
     let keys = rule.secret_form().unwrap_or(&plain).decode(std::slice::from_ref(secret))?;
     let state = keys.first().and_then(|key| hmac::State::new(hash, key.expose())).ok_or(KeyError::Absent)?;
-    Ok(state.tag(&[message]))
+    Ok(state.tag(&[message]).to_vec())
 }
 
 /// Checks that `request` was sent by somebody who holds one of `keys`, about now.

@@ -6,12 +6,11 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use subtle::ConstantTimeEq as _;
 
 use super::field::FieldSpec;
 use super::hmac::Hash;
 use super::sign::{Draft, SignError};
-use super::signed::{Encoding, Signed, five_minutes};
+use super::signed::{Bytes, Encoding, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{Refusal, RuleError};
 use crate::event::{Request, Secret, schema, units};
@@ -71,8 +70,8 @@ impl Digest {
         for (n, key) in keys.iter().enumerate() {
             let message = self.signed.message(request, proof.time(), Some(key.expose()))?;
             let digest = self.digest(&message);
-            for signature in &proof.signatures {
-                if bool::from(digest.ct_eq(signature)) {
+            for signature in proof.signatures() {
+                if digest.is(&signature) {
                     matched = matched.or(Some(n));
                 }
             }
@@ -87,11 +86,11 @@ impl Digest {
         self.signed.write(draft, now_s, Some(key.expose()), |message| self.digest(message))
     }
 
-    fn digest<P: AsRef<[u8]>>(&self, message: &[P]) -> Vec<u8> {
-        fn run<H: sha2::Digest, P: AsRef<[u8]>>(message: &[P]) -> Vec<u8> {
+    fn digest<P: AsRef<[u8]>>(&self, message: &[P]) -> Bytes {
+        fn run<H: sha2::Digest, P: AsRef<[u8]>>(message: &[P]) -> Bytes {
             let mut hash = H::new();
             message.iter().for_each(|piece| hash.update(piece.as_ref()));
-            hash.finalize().to_vec()
+            Bytes::new(&hash.finalize())
         }
         match self.hash {
             Hash::Md5 => run::<md5::Md5, P>(message),

@@ -141,6 +141,12 @@ impl Field {
     /// # Errors
     /// [`Refusal::Missing`] without the text or with an empty one, [`Refusal::Mismatch`] where it stands twice.
     pub(super) fn values<'r>(&self, request: &Request<'r>) -> Result<Vec<Cow<'r, [u8]>>, Refusal> {
+        if let Place::Headers(names) = &self.place
+            && let [name] = names.as_slice()
+        {
+            // The usual place, at the least cost.
+            return Ok(self.items(header_once(request, name)?).map(Cow::Borrowed).collect());
+        }
         let mut found = Vec::new();
         for text in self.texts(request)? {
             match text {

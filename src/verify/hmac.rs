@@ -8,13 +8,12 @@ use hmac::{KeyInit as _, Mac};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::Digest as _;
-use subtle::ConstantTimeEq as _;
 
 use super::challenge::Challenge;
 use super::field::{Field, FieldSpec};
 use super::key::SecretForm;
 use super::sign::{Draft, SignError};
-use super::signed::{Encoding, Proof, Signed, five_minutes};
+use super::signed::{Bytes, Encoding, Proof, Signed, five_minutes};
 use super::stamp::StampSpec;
 use super::{KeyError, MAX_SIGNATURES, Refusal, RuleError};
 use crate::event::json::Pointers;
@@ -109,11 +108,11 @@ impl State {
         })
     }
 
-    pub(super) fn tag<P: AsRef<[u8]>>(&self, message: &[P]) -> Vec<u8> {
-        fn run<M: Mac + Clone, P: AsRef<[u8]>>(state: &M, message: &[P]) -> Vec<u8> {
+    pub(super) fn tag<P: AsRef<[u8]>>(&self, message: &[P]) -> Bytes {
+        fn run<M: Mac + Clone, P: AsRef<[u8]>>(state: &M, message: &[P]) -> Bytes {
             let mut mac = state.clone();
             message.iter().for_each(|piece| mac.update(piece.as_ref()));
-            mac.finalize().into_bytes().to_vec()
+            Bytes::new(&mac.finalize().into_bytes())
         }
         match self {
             Self::Md5(state) => run(state, message),
@@ -284,9 +283,8 @@ fn made_by(keys: &[Key], proof: &Proof, message: &[Cow<[u8]>]) -> Option<usize> 
     for (n, key) in keys.iter().enumerate() {
         for state in key {
             let tag = state.tag(message);
-            for signature in &proof.signatures {
-                // A slice of another length is unequal; lengths are no secret.
-                if bool::from(tag.ct_eq(signature)) {
+            for signature in proof.signatures() {
+                if tag.is(&signature) {
                     matched = matched.or(Some(n));
                 }
             }

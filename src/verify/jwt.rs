@@ -13,7 +13,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value as Json;
 use sha2::Digest as _;
-use subtle::ConstantTimeEq as _;
 
 use super::chain::{Chain, ChainSpec};
 use super::field::{Field, FieldSpec};
@@ -22,7 +21,7 @@ use super::material::PublicKey;
 use super::origin::{ByUrl, Origin, OriginSpec, Wanted};
 use super::public;
 use super::sign::{Draft, SignError};
-use super::signed::Encoding;
+use super::signed::{Bytes, Encoding};
 use super::{KeyError, Refusal, RuleError};
 use crate::event::{Options, Request, Secret, schema, units};
 
@@ -281,7 +280,7 @@ impl Jwt {
             return Ok(());
         }
         let digest = digest.and_then(|text| spec.encoding.decode(text.as_bytes())).ok_or(Refusal::Mismatch)?;
-        if digest == sha2::Sha256::digest(content).as_slice() { Ok(()) } else { Err(Refusal::Mismatch) }
+        if *digest == *sha2::Sha256::digest(content) { Ok(()) } else { Err(Refusal::Mismatch) }
     }
 
     fn fresh(&self, claims: &Json, now_s: i64) -> Result<(), Refusal> {
@@ -352,7 +351,7 @@ fn own(
     for (n, key) in keys.iter().enumerate() {
         let right = match (key, algorithm.hash()) {
             (Key::Secret(secret), Some(hash)) => {
-                State::new(hash, secret.expose()).is_some_and(|state| bool::from(state.tag(&[signed]).ct_eq(signature)))
+                State::new(hash, secret.expose()).is_some_and(|state| state.tag(&[signed]).is(&Bytes::new(signature)))
             }
             (Key::Public(keys), None) => keys.iter().any(&made),
             _ => false,

@@ -111,7 +111,7 @@ impl Public {
         let proof = self.signed.read(request)?;
         let message = self.signed.message(request, proof.time(), None)?.concat();
         let scheme = self.algorithm.scheme();
-        let made = |key: &PublicKey| proof.signatures.iter().any(|signature| key.verifies(scheme, &message, signature));
+        let made = |key: &PublicKey| proof.signatures().any(|signature| key.verifies(scheme, &message, &signature));
         // Nothing here is secret, so the first match may end the search.
         let key = match from {
             Some((origin, fetched)) if keys.is_empty() => {

@@ -5,10 +5,12 @@ import hashlib
 import hmac
 import json
 import stat
+import threading
 import time
+import zlib
 
 import pytest
-from harness.vendor import Key, Vendor
+from harness.vendor import CurveKey, Key, Vendor, b64url
 from harness.wait import until
 
 JSON = [("Content-Type", "application/json")]
@@ -119,6 +121,128 @@ def test_a_pinned_certificate_needs_no_network(bridges, vendor, tmp_path):
     assert bridge.post("/webhooks/sns", TEXT, sns(key, url)).status == 200
     other = url.replace("0a1b2c", "ffffff")
     assert bridge.post("/webhooks/sns", TEXT, sns(key, other)).problem == "signature_mismatch"
+
+
+PAYPAL = b'{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED","create_time":"2023-11-14T22:13:20Z","resource":{"id":"8"}}'
+
+
+def paypal(bridge, key, url, body=PAYPAL, signed=None):
+    sent = {"id": "69cd13f0", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    message = f"{sent['id']}|{sent['time']}|WEBHOOK|{zlib.crc32(signed or body)}"
+    headers = {
+        "paypal-transmission-id": sent["id"],
+        "paypal-transmission-time": sent["time"],
+        "paypal-transmission-sig": base64.b64encode(key.sign(message.encode())).decode(),
+        "paypal-cert-url": url,
+        "paypal-auth-algo": "SHA256withRSA",
+    }
+    return bridge.post("/webhooks/pay", [*JSON, *headers.items()], body)
+
+
+def test_a_certificate_of_paypal_is_fetched_from_its_hosts_alone_and_must_bear_its_name(bridges, vendor, tmp_path):
+    key, stranger = Key(tmp_path, "messages.paypal.com"), Key(tmp_path, "paypal.com.example")
+    vendor.pages = {
+        "/v1/cert-1": (200, key.certificate.read_bytes()),
+        "/v1/cert-2": (200, stranger.certificate.read_bytes()),
+    }
+    vendor.start()
+    options = f'webhook_id = "WEBHOOK"\nhosts = ["localhost:{vendor.port}"]\n'
+    source = f'[sources.pay]\nprovider = "paypal"\n[sources.pay.options]\n{options}'
+    bridge = bridges(source, env=vendor.env).start()
+    url = vendor.url("/v1/cert-1")
+    assert paypal(bridge, key, url).status == 200
+    assert paypal(bridge, key, url, PAYPAL.replace(b"WH-1", b"WH-2")).status == 200
+    assert vendor.asked == ["/v1/cert-1"], "fetched once"
+    assert paypal(bridge, key, url, PAYPAL + b" ", signed=PAYPAL).problem == "signature_mismatch"
+    assert paypal(bridge, stranger, url).problem == "signature_mismatch"
+    for elsewhere in [
+        f"https://localhost:{vendor.port + 1}/v1/cert-1",
+        url.replace("https://", "http://"),
+        url.replace("https://", "https://api.paypal.com@"),
+        url.replace("https://", "ftp://"),
+        "/v1/cert-1",
+        "",
+    ]:
+        assert paypal(bridge, key, elsewhere).status == 401, elsewhere
+    assert vendor.asked == ["/v1/cert-1"], "what a request names elsewhere is never asked for"
+    reply = paypal(bridge, stranger, vendor.url("/v1/cert-2"))
+    assert (reply.status, vendor.asked) == (401, ["/v1/cert-1", "/v1/cert-2"]), "a certificate of another name"
+    assert len(bridge.events()) == 2
+
+
+def truelayer(bridge, key, jku, body=b'{"type":"payment_executed","event_id":"1"}', path="/webhooks/bank", **head):
+    head = {"alg": "ES512", "kid": key.name, "tl_version": "2", "tl_headers": "", "jku": jku, **head}
+    head = b64url(json.dumps(head).encode())
+    payload = b64url(f"POST {path}\n".encode() + body)
+    token = f"{head}..{b64url(key.sign(f'{head}.{payload}'.encode()))}"
+    return bridge.post("/webhooks/bank", [*JSON, ("Tl-Signature", token)], body)
+
+
+def test_a_key_set_of_truelayer_is_fetched_from_its_hosts_alone(bridges, vendor, tmp_path):
+    key, mallory = CurveKey(tmp_path, "tl-1"), CurveKey(tmp_path, "tl-2")
+    jwks = "/.well-known/jwks"
+    vendor.pages = {jwks: (200, json.dumps({"keys": [key.jwk()]}).encode())}
+    vendor.start()
+    source = f'[sources.bank]\nprovider = "truelayer"\noptions = {{ hosts = ["localhost:{vendor.port}"] }}\n'
+    bridge = bridges(source, env=vendor.env).start()
+    url = vendor.url(jwks)
+    assert truelayer(bridge, key, url).status == 200
+    assert truelayer(bridge, key, url, b'{"type":"payment_failed","event_id":"2"}').status == 200
+    assert vendor.asked == [jwks], "fetched once"
+    for refused in [
+        truelayer(bridge, mallory, url),
+        truelayer(bridge, mallory, url, kid="tl-1"),
+        truelayer(bridge, key, url, path="/webhooks/other"),
+        truelayer(bridge, key, url, alg="none"),
+        truelayer(bridge, key, url, alg="HS512"),
+        truelayer(bridge, key, url, tl_version="1"),
+        truelayer(bridge, key, vendor.url("/keys")),
+        truelayer(bridge, key, f"https://localhost:{vendor.port + 1}{jwks}"),
+        truelayer(bridge, key, url.replace("https", "http")),
+    ]:
+        assert refused.status == 401, refused
+    assert set(vendor.asked) == {jwks}
+
+
+def test_an_answer_that_is_too_large_too_slow_or_a_redirect_gives_no_key(bridges, vendor, tmp_path):
+    key = CurveKey(tmp_path, "tl-1")
+    good = json.dumps({"keys": [key.jwk()]}).encode()
+    over = threading.Event()
+
+    def endless():
+        yield good
+        while not over.is_set():
+            yield b" " * 65536
+
+    def dripping():
+        yield good[:10]
+        while not over.wait(0.5):
+            yield b" "
+
+    jwks = "/.well-known/jwks"
+    source = f'[sources.bank]\nprovider = "truelayer"\noptions = {{ hosts = ["localhost:{vendor.port}"] }}\n'
+    vendor.start()
+    bridge = bridges(source, env=vendor.env).start()
+    vendor.pages = {"/else": (200, good)}
+    for page, said in [
+        ((200, good + b" " * (256 << 10)), "length limit exceeded"),
+        ((200, endless), "length limit exceeded"),
+        ((200, dripping), "no whole answer within 5 s"),
+        ((302, vendor.url("/else").encode()), "302"),
+    ]:
+        vendor.pages[jwks] = page
+        before = bridge.logs().count(said)
+        began = time.monotonic()
+        reply = until(lambda: truelayer(bridge, key, vendor.url(jwks)), what="an answer")
+        assert (reply.status, reply.problem) == (503, "key_unavailable"), said
+        assert time.monotonic() - began < 8, said
+        until(lambda: bridge.logs().count(said) > before or said in bridge.logs(), what=said)
+        # The keeper asks a URL that did not answer once a second at most.
+        time.sleep(1.1)
+    over.set()
+    assert "/else" not in vendor.asked, "a redirect is not followed"
+    vendor.pages[jwks] = (200, good)
+    until(lambda: truelayer(bridge, key, vendor.url(jwks)).status == 200, what="the key is taken once the answer is right")
 
 
 def pubsub(vendor):

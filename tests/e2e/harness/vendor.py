@@ -47,15 +47,42 @@ class Key:
         return f"{signed}.{b64url(self.sign(signed.encode()))}"
 
 
+class CurveKey:
+    """An ECDSA key on P-521."""
+
+    def __init__(self, directory, name):
+        self.name = name
+        self.path = directory / f"{name}.ec"
+        _openssl("ecparam", "-name", "secp521r1", "-genkey", "-noout", "-out", self.path)
+
+    def sign(self, message):
+        """ES512: both numbers at their full length."""
+        der = _openssl("dgst", "-sha512", "-sign", self.path, stdin=message)
+        at = 3 if der[1] == 0x81 else 2
+        numbers = []
+        for _ in range(2):
+            length = der[at + 1]
+            numbers.append(int.from_bytes(der[at + 2 : at + 2 + length], "big").to_bytes(66, "big"))
+            at += 2 + length
+        return b"".join(numbers)
+
+    def jwk(self):
+        point = _openssl("ec", "-in", self.path, "-pubout", "-outform", "DER")[-132:]
+        coordinates = {"x": b64url(point[:66]), "y": b64url(point[66:])}
+        return {"kty": "EC", "crv": "P-521", "alg": "ES512", "kid": self.name, **coordinates}
+
+
 class Vendor:
     """Serves `pages` (path to status and body, or to a place to redirect to) on https://localhost; `asked` holds the paths
-    that were asked for, with their queries."""
+    that were asked for, with their queries. A body may be a function that gives pieces, sent as they come without a length;
+    `cut` holds the paths whose asker went away before the end."""
 
     def __init__(self, directory):
         self.tls = Key(directory, "localhost")
         self.port = ports.free()
         self.pages = {}
         self.asked = []
+        self.cut = []
         self.server = None
 
     @property
@@ -75,9 +102,14 @@ class Vendor:
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", body.decode())
-                self.send_header("Content-Length", str(len(body)))
+                if isinstance(body, bytes):
+                    self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                try:
+                    for piece in [body] if isinstance(body, bytes) else body():
+                        self.wfile.write(piece)
+                except OSError:
+                    vendor.cut.append(self.path)
 
             def log_message(self, *_):
                 pass
