@@ -52,6 +52,8 @@ impl TryFrom<String> for OnInvalid {
 pub struct Schema {
     name: String,
     validator: Validator,
+    /// Whether words for a mismatch cost no more than the check.
+    has_words: bool,
 }
 
 /// The schemas of one source.
@@ -106,10 +108,12 @@ impl Schema {
         let unreadable = |error: std::io::Error| format!("cannot read {file}: {error}");
         let path = Path::new(file).canonicalize().map_err(unreadable)?;
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-        let document = read(&path).map_err(|error| format!("cannot read {file}: {error}"))?;
+        let mut document = read(&path).map_err(|error| format!("cannot read {file}: {error}"))?;
+        let dialect = steps::dialect(&document).unwrap_or(steps::NEWEST);
+        steps::count(&mut document, dialect);
         let mut url = Url::from_file_path(&path).map_err(|()| format!("{file} is not the path of a file"))?;
         let options = jsonschema::options()
-            .with_retriever(Beside(folder))
+            .with_retriever(Beside(folder, dialect))
             .with_keyword(steps::KEYWORD, |_, _, _| Ok(Box::new(steps::Step)))
             .with_pattern_options(PatternOptions::regex())
             .with_base_uri(url.as_str());
@@ -120,7 +124,7 @@ impl Schema {
             options.with_base_uri("json-schema:///part").build(&json!({ "$ref": url.as_str() }))
         };
         let validator = built.map_err(|error| format!("{reference}: {}", one_line(&error.to_string())))?;
-        Ok(Self { name: reference.to_owned(), validator })
+        Ok(Self { name: reference.to_owned(), validator, has_words: dialect.has_if })
     }
 
     /// - `bytes`: size of the body.
@@ -131,6 +135,9 @@ impl Schema {
             Some(false) => {}
         }
         let words = steps::bounded(steps::WORDS, || {
+            if !self.has_words {
+                return None;
+            }
             let error = self.validator.validate(body).err()?;
             let place = match error.instance_path().as_str() {
                 "" => "the body",
@@ -144,7 +151,7 @@ impl Schema {
 }
 
 /// Reads the files of one directory and below.
-struct Beside(PathBuf);
+struct Beside(PathBuf, steps::Dialect);
 
 impl Retrieve for Beside {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
@@ -154,7 +161,13 @@ impl Retrieve for Beside {
         if !path.starts_with(&self.0) {
             return Err(format!("only files below {} are read", self.0.display()).into());
         }
-        read(&path)
+        let mut document = read(&path)?;
+        let dialect = steps::dialect(&document).unwrap_or(self.1);
+        if dialect.has_if != self.1.has_if {
+            return Err("a schema of draft 6 or older and a newer one cannot refer to each other".into());
+        }
+        steps::count(&mut document, dialect);
+        Ok(document)
     }
 }
 
@@ -164,9 +177,7 @@ fn read(path: &Path) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> 
         return Err(format!("{length} B are more than the {LARGEST_FILE} B of a schema").into());
     }
     let text = std::fs::read(path)?;
-    let mut document = serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text))?;
-    steps::count(&mut document);
-    Ok(document)
+    serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text)).map_err(Into::into)
 }
 
 fn one_line(text: &str) -> String {

@@ -63,42 +63,63 @@ pub fn bounded<T>(steps: u64, check: impl FnOnce() -> T) -> Option<T> {
     (LEFT.get() > 0).then_some(said)
 }
 
-/// Puts a step before every reference of a document.
-pub fn count(document: &mut Value) {
-    let dialect = document.get("$schema").and_then(Value::as_str).unwrap_or_default();
-    let alone = ["draft-03", "draft-04", "draft-06", "draft-07"].iter().any(|draft| dialect.contains(draft));
-    walk(document, alone);
+/// How a document means its references.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// A reference counts alone, without what stands beside it.
+    alone: bool,
+    /// There is `if`, which looks at a reference only while there are steps, also when words are looked for. `allOf`
+    /// looks at all its parts then.
+    pub has_if: bool,
 }
 
-/// - `alone`: whether a reference counts alone, without what stands beside it.
-fn walk(value: &mut Value, alone: bool) {
+/// The dialect that a document names; `None`: none.
+pub fn dialect(document: &Value) -> Option<Dialect> {
+    let named = document.get("$schema")?.as_str()?;
+    let is = |drafts: &[&str]| drafts.iter().any(|draft| named.contains(draft));
+    let old = is(&["draft-03", "draft-04", "draft-06"]);
+    Some(Dialect { alone: old || is(&["draft-07"]), has_if: !old })
+}
+
+/// The dialect of documents that name none.
+pub const NEWEST: Dialect = Dialect { alone: false, has_if: true };
+
+/// Puts a step before every reference of a document.
+pub fn count(document: &mut Value, dialect: Dialect) {
+    walk(document, dialect);
+}
+
+fn walk(value: &mut Value, dialect: Dialect) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, alone)),
+        Value::Array(items) => items.iter_mut().for_each(|item| walk(item, dialect)),
         Value::Object(object) => {
             for (key, value) in object.iter_mut() {
                 if !DATA.contains(&key.as_str()) {
-                    walk(value, alone);
+                    walk(value, dialect);
                 }
             }
-            guard(object, alone);
+            guard(object, dialect);
         }
         _ => {}
     }
 }
 
-fn guard(object: &mut Map<String, Value>, alone: bool) {
+fn guard(object: &mut Map<String, Value>, dialect: Dialect) {
     let is_text = |name: &&str| object.get(*name).is_some_and(Value::is_string);
     let names: Vec<&str> = REFERENCES.into_iter().filter(is_text).collect();
     if names.is_empty() {
         return;
     }
-    if alone {
+    if dialect.alone {
         object.retain(|key, _| names.contains(&key.as_str()) || BESIDE.contains(&key.as_str()));
     }
-    // Of two in their order the second waits for the first.
     let guarded = names.into_iter().filter_map(|name| {
         let reference = object.remove(name)?;
-        Some(json!({ "allOf": [{ KEYWORD: true }, { name: reference }] }))
+        Some(if dialect.has_if {
+            json!({ "if": { KEYWORD: true }, "then": { name: reference }, "else": false })
+        } else {
+            json!({ "allOf": [{ KEYWORD: true }, { name: reference }] })
+        })
     });
     let guarded: Vec<_> = guarded.collect();
     match object.get_mut("allOf") {
