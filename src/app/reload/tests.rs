@@ -61,7 +61,9 @@ const BASE: &str = "[sources.a]\nprovider = \"stripe\"\nsecrets = [\"literal:x\"
 
 fn load(dir: &Path, more: &str) -> Config {
     let pair = ["cert.pem", "key.pem"].map(|name| dir.join(name).display().to_string());
-    let more = more.replace("CERT", &pair[0]).replace("KEY", &pair[1]).replace("FOLDER", &dir.display().to_string());
+    let folder = dir.join("own");
+    std::fs::create_dir_all(&folder).unwrap();
+    let more = more.replace("CERT", &pair[0]).replace("KEY", &pair[1]).replace("FOLDER", &folder.display().to_string());
     let (base, over) = (dir.join("base.toml"), dir.join("over.toml"));
     // What depends on it is set beside it.
     std::fs::write(&base, format!("{BASE}[server]\nproxy_protocol = false\ntrusted_proxies = [\"10.1.0.0/16\"]\n"))
