@@ -19,7 +19,7 @@ mod cursors;
 mod dedup;
 mod disk;
 mod find;
-mod format;
+pub mod format;
 mod keeper;
 mod lock;
 mod queue;
@@ -45,8 +45,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{oneshot, watch};
 
 pub use cursors::Cursor;
-#[cfg(fuzzing)]
-pub use format::{Frame, Header};
 pub use reader::Reader;
 use shared::Shared;
 

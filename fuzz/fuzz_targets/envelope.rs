@@ -17,6 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let mut out = Vec::new();
     let stored = Stored { sequence: 1, envelope: Envelope { is_json, ..envelope } };
     stored.write_json_line(&mut out);
-    serde_json::from_slice::<serde_json::Value>(&out).unwrap();
+    // Numbers that no library holds (1e400) are JSON all the same, and stand as they were sent.
+    assert!(hookferry::event::json::is_json(&out), "{}", String::from_utf8_lossy(&out));
     assert_eq!(out.iter().filter(|b| **b == b'\n').count(), usize::from(out.ends_with(b"\n")));
 });

@@ -1,7 +1,7 @@
 //! Headers and frames of the journal: what passes its checksum is written again byte for byte.
 #![no_main]
 
-use hookferry::journal::{Frame, Header};
+use hookferry::journal::format::{Frame, Header};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

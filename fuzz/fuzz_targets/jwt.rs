@@ -26,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     let provider = catalogue::provider(PROVIDERS[usize::from(*n) % PROVIDERS.len()]).unwrap();
     let Some(example) = provider.contract.example.iter().find(|example| !example.unsigned) else { return };
     let secret = Secret::new(example.secret.clone().into()).unwrap();
-    let provider = provider.with_own(&[], example.options.clone()).unwrap();
+    let provider = provider.clone().with_own(&[], example.options.clone()).unwrap();
     let keys = provider.rule.keys(std::slice::from_ref(&secret)).unwrap();
     let mut lines = rest.splitn(3, |b| *b == b'\n');
     let mut line = || lines.next().unwrap_or_default();

@@ -66,7 +66,9 @@ fuzz_target!(|data: &[u8]| {
         public_url: example.public_url.as_deref(),
     };
     let checked = check(&case.provider.rule, &case.keys, &request, example.now);
-    explain(&case.provider.rule, &case.keys, &request, example.now);
+    if let Err(refusal) = checked {
+        explain(&case.provider.rule, &case.keys, &request, refusal, example.now);
+    }
     case.provider.rule.key_url(&request);
     case.provider.handshake(&request, checked.is_ok());
     case.provider.extract(&request, &body);

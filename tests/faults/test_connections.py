@@ -1,5 +1,6 @@
 """Clients that hold connections and give nothing: others are served meanwhile, and they are gone by their deadline."""
 
+import os
 import resource
 import socket
 import subprocess
@@ -26,6 +27,10 @@ KINDS = {
 def rss(bridge):
     with open(f"/proc/{bridge.process.pid}/status") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+
+
+def descriptors(bridge):
+    return len(os.listdir(f"/proc/{bridge.process.pid}/fd"))
 
 
 def processor_s(bridge):
@@ -117,25 +122,27 @@ ATTACKS = {
 @pytest.mark.parametrize("kind", ATTACKS)
 @pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
 def test_slowhttptest_finds_nothing_to_hold(bridges, senders, tmp_path, kind, count):
-    """The attacker's own tool ends by itself once it holds no connection any more."""
+    """The attacker's own tool: what counts is what the bridge still holds of it, since its slow reader does not see that it was closed."""
     deadline_s, rate = 3, 200
     bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
     client = Client(bridge.port)
     post(client, senders)
-    before, started = rss(bridge), time.monotonic()
+    before, own, started = rss(bridge), descriptors(bridge), time.monotonic()
     attack = subprocess.Popen(
         ["slowhttptest", "-c", str(count), "-r", str(rate), "-i", "1", "-l", "60", "-p", "3", *ATTACKS[kind],
          "-u", f"http://127.0.0.1:{bridge.port}/webhooks/acme"],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=dies_with_parent,
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=dies_with_parent,
     )  # fmt: skip
     took, most = [], 0
-    while attack.poll() is None:
-        took.append(post(client, senders))
-        most = max(most, rss(bridge))
-        time.sleep(0.01)  # a genuine sender among them, not a flood
-    said, lasted = attack.stdout.read(), time.monotonic() - started
-    assert "No open connections left" in said, said[-2000:]
-    assert lasted < count / rate + deadline_s + 5, said[-2000:]
+    try:
+        while (held := descriptors(bridge) - own) > 2 or time.monotonic() - started < count / rate + 1:
+            assert time.monotonic() - started < count / rate + deadline_s + 5, f"{held} are still held"
+            took.append(post(client, senders))
+            most = max(most, rss(bridge))
+            time.sleep(0.01)  # a genuine sender among them, not a flood
+    finally:
+        attack.kill()
+        attack.communicate()
     assert most - before < 100 << 20
     took.sort()
     assert len(took) > 50
