@@ -161,9 +161,7 @@ impl Source {
     pub(super) fn keeps(&self, name: &str) -> bool {
         const NEVER: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "x-gitlab-token"];
         let rule = &self.provider.rule;
-        let signature = name.contains("signature")
-            || name.contains("hmac")
-            || rule.signature_header().is_some_and(|header| header.eq_ignore_ascii_case(name));
+        let signature = name.contains("signature") || name.contains("hmac") || rule.is_proof(name);
         !signature && !NEVER.contains(&name) && self.headers.iter().any(|glob| glob.matches(name))
     }
 }

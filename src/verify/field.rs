@@ -100,6 +100,14 @@ impl Field {
         }
     }
 
+    /// Lower-case names of all headers that may hold it.
+    pub(super) fn headers(&self) -> &[String] {
+        match &self.place {
+            Place::Headers(names) => names,
+            _ => &[],
+        }
+    }
+
     /// The place in words.
     pub(super) fn words(&self) -> String {
         match &self.place {

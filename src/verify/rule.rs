@@ -255,8 +255,15 @@ impl Rule {
         }
     }
 
-    /// Lower-case name of the header that holds the signature or the token; it never leaves the ingress. `None` where
-    /// it stands elsewhere in the request.
+    /// Whether the header `name` may hold the signature or the token: it never leaves the ingress.
+    pub fn is_proof(&self, name: &str) -> bool {
+        let first = self.signature_header().into_iter();
+        let also = self.signature_field().into_iter().flat_map(|field| field.headers());
+        first.chain(also.map(String::as_str)).any(|header| header.eq_ignore_ascii_case(name))
+    }
+
+    /// Lower-case name of the header that holds the signature or the token, the first where there may be several. `None`
+    /// where it stands elsewhere in the request.
     pub fn signature_header(&self) -> Option<&str> {
         match &self.family {
             Family::Basic => Some(basic::HEADER),

@@ -13,6 +13,18 @@ fn secret() -> Secret {
 const TOKEN: &str = "kind = 'token'\ntoken = { header = 'x-token' }";
 
 #[test]
+fn every_header_that_may_hold_the_secret_is_known_as_one() {
+    let spec = "kind = 'token'\ntoken = { header = 'X-Shop-{n}', also = ['X-Old-Key'] }";
+    let rule = Rule::new(toml::from_str(spec).unwrap()).unwrap();
+    for name in ["x-shop-1", "x-shop-2", "x-old-key", "X-Old-Key"] {
+        assert!(rule.is_proof(name), "{name}");
+    }
+    assert!(!rule.is_proof("x-shop-id"));
+    let basic = Rule::new(toml::from_str("kind = 'basic'").unwrap()).unwrap();
+    assert!(basic.is_proof("authorization"));
+}
+
+#[test]
 fn unknown_keys_and_kinds_are_refused() {
     assert!(spec(TOKEN).is_ok());
     assert!(spec(&format!("{TOKEN}\nhash = 'sha256'")).unwrap_err().contains("hash"));
