@@ -182,6 +182,11 @@ impl Provider {
         covers(&self.rule, &self.contract.event.id)
     }
 
+    /// Whether keys that were fetched for `other` are those that this one would fetch.
+    pub fn fetches_as(&self, other: &Self) -> bool {
+        self.contract.verify == other.contract.verify && self.own.options == other.own.options
+    }
+
     /// The same provider with another replay window.
     ///
     /// # Errors

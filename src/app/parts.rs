@@ -85,7 +85,14 @@ fn view(source: &config::Source, config: &Config) -> SourceView {
 }
 
 /// The keys of a source, and the task that fetches or keeps them where one is needed.
-fn ring(source: &config::Source, config: &Config, client: &mut Option<keys::Client>) -> anyhow::Result<keys::Ring> {
+///
+/// At a reload those that were fetched stay where the source would fetch the same: their server may be away.
+fn ring(
+    source: &config::Source,
+    config: &Config,
+    running: &Running,
+    client: &mut Option<keys::Client>,
+) -> anyhow::Result<keys::Ring> {
     let (name, provider) = (source.name.clone(), &source.provider);
     let store = keys::store(&config.journal.dir, &name);
     let mut secrets = source.secrets.clone();
@@ -96,6 +103,11 @@ fn ring(source: &config::Source, config: &Config, client: &mut Option<keys::Clie
     if !provider.acts() && !provider.rule.fetches(&own) {
         return Ok(keys::Ring::fixed(name, provider.rule.clone(), own));
     }
+    let before = running.ingress.and_then(|setup| setup.named(&source.name));
+    let own = match before.filter(|before| provider.fetches_as(&before.provider)) {
+        Some(before) => own.and_fetched_of(&before.keys.load()),
+        None => own,
+    };
     let client = match client {
         Some(client) => client.clone(),
         None => client.insert(keys::Client::new().context("no certificate authorities to fetch keys with")?).clone(),
@@ -119,7 +131,7 @@ fn receiver(
         name: source.name.clone(),
         path: source.path.clone(),
         provider: source.provider.clone(),
-        keys: ring(source, config, client).with_context(|| format!("source {}", source.name))?,
+        keys: ring(source, config, running, client).with_context(|| format!("source {}", source.name))?,
         networks: source.networks.clone(),
         limits: limits(source, running),
         max_body: settings.max_body.unwrap_or(config.server.max_body),

@@ -70,7 +70,11 @@ impl Keeper {
         client: Client,
         store: Store,
     ) -> Self {
-        let (slots, work) = (HashMap::new(), FuturesUnordered::new());
+        // Taken over from an earlier ring: they serve until they are fetched again, which is soon.
+        let due = Instant::now();
+        let known = |url: &str| (url.to_owned(), Slot { waiting: None, last: None, due: Some(due) });
+        let slots = shared.keys.load().urls().map(known).collect();
+        let work = FuturesUnordered::new();
         Self { shared, secrets, inbox, client, store, slots, work, clock: || 0 }
     }
 

@@ -40,6 +40,19 @@ pub struct Keys {
     pub(super) fetched: Arc<ByUrl>,
 }
 
+impl Keys {
+    /// With those that were fetched for an earlier snapshot of the same rule.
+    #[must_use]
+    pub fn and_fetched_of(self, earlier: &Self) -> Self {
+        Self { fetched: Arc::clone(&earlier.fetched), ..self }
+    }
+
+    /// From where keys were fetched.
+    pub fn urls(&self) -> impl Iterator<Item = &str> {
+        self.fetched.keys().map(String::as_str)
+    }
+}
+
 pub(super) enum KeySet {
     Hmac(Vec<hmac::Key>),
     Secret(Vec<Secret>),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import signal
 import stat
 import threading
 import time
@@ -16,6 +17,7 @@ from harness.wait import until
 JSON = [("Content-Type", "application/json")]
 TEXT = [("Content-Type", "text/plain; charset=UTF-8")]
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:orders"
+OTHER = '\n[sources.other]\nprovider = "github"\nsecrets = ["literal:other-secret"]\n'
 CERTIFICATE = "/SimpleNotificationService-0a1b2c.pem"
 
 
@@ -276,6 +278,29 @@ def test_a_key_set_is_fetched_renewed_for_a_new_key_and_kept_while_its_server_is
     for key in (old, new):
         assert push(bridge, key, f"4-{key.name}").status == 200
     assert len(vendor.asked) <= 3, "unknown keys cause few fetches"
+
+
+def test_fetched_keys_outlive_a_reload_while_their_server_is_down_and_are_fetched_again_once_it_is_up(
+    bridges, vendor, tmp_path
+):
+    old, new = (Key(tmp_path, name) for name in ("old", "new"))
+    vendor.pages = {"/keys": (200, json.dumps({"keys": [old.jwk()]}).encode())}
+    vendor.start()
+    bridge = bridges(pubsub(vendor), env=vendor.env).start()
+    assert push(bridge, old, "1").status == 200
+    vendor.stop()
+    bridge.configure(pubsub(vendor) + OTHER)
+    bridge.signal(signal.SIGHUP)
+    until(lambda: bridge.post("/webhooks/other", JSON, b"{}").status == 401, what="the reload")
+    assert push(bridge, old, "2").status == 200, "the keys were thrown away"
+    vendor.pages = {"/keys": (200, json.dumps({"keys": [new.jwk()]}).encode())}
+    vendor.start()
+    until(lambda: push(bridge, new, "3").status == 200, what="the keys are fetched again", every=0.2)
+    # Another place of the keys: those of the first one count no more.
+    bridge.configure(pubsub(vendor).replace("/keys", "/others"))
+    bridge.signal(signal.SIGHUP)
+    until(lambda: bridge.post("/webhooks/other", JSON, b"{}").status == 404, what="the reload")
+    assert push(bridge, new, "4").problem == "key_unavailable"
 
 
 def test_a_key_set_that_was_never_there_is_busy_until_it_is(bridges, vendor, tmp_path):
