@@ -85,6 +85,20 @@ where
     deserializer.deserialize_any(List(PhantomData))
 }
 
+/// As [`list`], where none at all is more likely a variable that was not set than what is meant.
+///
+/// # Errors
+/// As [`list`], and for an empty one.
+pub fn filled_list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    let list = list(deserializer)?;
+    if list.is_empty() { Err(de::Error::custom("is empty; left out, there is no such list")) } else { Ok(list) }
+}
+
 /// As [`list`], where the key may be left out.
 ///
 /// # Errors

@@ -136,8 +136,8 @@ pub struct Source {
     #[serde(default, deserialize_with = "units::optional_list")]
     #[schemars(with = "Option<schema::List<BackendName>>")]
     pub backends: Option<Vec<BackendName>>,
-    /// Who may send: networks, names of providers' published ranges, `file:PATH`; empty: anybody.
-    #[serde(default, deserialize_with = "units::list")]
+    /// Who may send: networks, names of providers' published ranges, `file:PATH`. Left out: anybody.
+    #[serde(default, deserialize_with = "units::filled_list")]
     #[schemars(with = "schema::List<String>")]
     pub allow_ips: Vec<String>,
     /// Most requests to the source in a second, minute or hour; one unit's worth may come at once. `None`: any number.
