@@ -254,8 +254,9 @@ def pubsub(vendor):
     )
 
 
-def push(bridge, key, message, **header):
-    claims = {"aud": "me", "iss": "accounts.google.com", "email": "push@example.com", "email_verified": True}
+def push(bridge, key, message, claims=None, **header):
+    own = {"aud": "me", "iss": "accounts.google.com", "email": "push@example.com", "email_verified": True}
+    claims = {**own, **(claims or {})}
     now = int(time.time())
     token = key.jwt({**claims, "iat": now, "exp": now + 300}, **header)
     body = json.dumps({"message": {"messageId": message, "data": ""}, "subscription": "s"}).encode()
@@ -272,6 +273,9 @@ def test_a_key_set_is_fetched_renewed_for_a_new_key_and_kept_while_its_server_is
     assert push(bridge, other, "2", kid="old").problem == "signature_mismatch", "not made by the key of that name"
     assert push(bridge, old, "2", alg="none").problem == "signature_mismatch"
     assert push(bridge, old, "2", alg="HS256").problem == "signature_mismatch"
+    # Google signs for everybody: whose account it is, and for whom, decides.
+    for claims in [{"email": "push@example.org"}, {"email_verified": False}, {"aud": "you"}, {"iss": "example.com"}]:
+        assert push(bridge, old, "2", claims).problem == "signature_mismatch", claims
     vendor.pages = {"/keys": (200, json.dumps({"keys": [old.jwk(), new.jwk()]}).encode())}
     until(lambda: push(bridge, new, "3").status == 200, what="the new key is believed", every=0.5)
     vendor.stop()
