@@ -9,6 +9,7 @@
 //! - The key never passes an event that is neither in the stream nor decided by the lane: a batch is
 //!   published up to its first event that cannot be, and the rest is reported as `Retry`.
 //! - Events that are published again, out of their place, are `XADD`s alone: the key does not move.
+//! - A transaction is executed only while no other connection has moved the key since this one's last.
 //! - After a time-out, a lost connection or a dropped call the session publishes nothing more.
 
 mod settings;
@@ -93,6 +94,7 @@ impl Redis {
             max_bulk,
             published,
             dead: None,
+            unwatched: None,
             json: Vec::new(),
         }))
     }
@@ -183,6 +185,8 @@ struct Connection {
     published: Option<u64>,
     /// Why this session publishes nothing more.
     dead: Option<Failure>,
+    /// Why the cursor's key is not watched for the next transaction.
+    unwatched: Option<Failure>,
     json: Vec<u8>,
 }
 
@@ -215,7 +219,7 @@ impl Connection {
             Ok(outcomes) => outcomes,
             Err(_) => vec![Outcome::Retry(no_answer(timeout, "")); batch.len()],
         };
-        self.dead = outcomes.iter().find_map(fatal);
+        self.dead = outcomes.iter().find_map(fatal).or_else(|| self.unwatched.take());
         outcomes
     }
 
@@ -265,8 +269,15 @@ impl Connection {
         let sent = &batch[..transaction.len()];
         if let Some(last) = sent.last() {
             transaction.add_command(redis::Cmd::set(&*self.link.key, last.sequence));
-            // The answers of MULTI and of queueing are skipped; EXEC's is kept.
-            let answers = self.link.connection.send_packed_commands(&transaction, sent.len() + 2, 1).await;
+            let mut next = self.link.connection.clone();
+            // The answers of MULTI and of queueing are skipped; EXEC's is kept. It ends the watch, so the next one begins
+            // behind it, on the wire at once: an EXEC that the network has held back, of whatever age, finds the key
+            // changed by a later session and does nothing.
+            let (answers, watch) = tokio::join!(
+                self.link.connection.send_packed_commands(&transaction, sent.len() + 2, 1),
+                watch(&mut next, &self.link.key)
+            );
+            self.unwatched = watch.err();
             match wire::exec(answers) {
                 Ok(answers) => self.settle(sent, answers, &mut outcomes).await,
                 Err(failure) => outcomes.resize(batch.len(), Outcome::Retry(failure)),
@@ -346,6 +357,11 @@ impl Connection {
 }
 
 /// The failure after which the session is of no more use.
+async fn watch(connection: &mut MultiplexedConnection, key: &str) -> Result<(), Failure> {
+    let answer: Value = redis::cmd("WATCH").arg(key).query_async(connection).await.map_err(|error| failure(&error))?;
+    wire::answer(answer).map(drop)
+}
+
 fn fatal(outcome: &Outcome) -> Option<Failure> {
     match outcome {
         Outcome::Retry(failure) if matches!(failure.reason, Reason::Connection | Reason::Timeout) => {

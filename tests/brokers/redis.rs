@@ -142,6 +142,21 @@ async fn a_cursor_that_somebody_else_moves_ends_the_session() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_the_network_held_back_does_nothing_once_a_later_session_has_published() {
+    let server = RedisServer::start(Use::Shared).await;
+    let batch = events::events(1, 6);
+    let mut old = session(&server).await;
+    for part in batch[..4].chunks(2) {
+        assert_eq!(old.publish(part).await, vec![Outcome::Delivered; 2]);
+    }
+    let mut new = session(&server).await;
+    assert_eq!(new.publish(&batch[4..]).await, vec![Outcome::Delivered; 2]);
+    assert_eq!(reason(&old.publish(&batch[4..]).await[0]), Some(Reason::Connection));
+    assert_eq!(server.entries(STREAM).await.len(), 6);
+    assert_eq!(new.publish(&events::events(7, 1)).await, [Outcome::Delivered], "the new one goes on");
+}
+
+#[tokio::test]
 async fn a_stream_is_trimmed_only_where_it_is_told() {
     let server = RedisServer::start(Use::Shared).await;
     let batch: Vec<_> = (1..=400).map(|sequence| event(sequence, "1")).collect();
