@@ -398,13 +398,3 @@ fn every_example_of_the_repository_loads() {
     }
     assert!(loaded >= 8);
 }
-
-#[test]
-fn a_list_of_networks_that_came_out_empty_opens_no_source() {
-    let setup = setup(SOURCE).var("HOOKFERRY__SOURCES__ONE__ALLOW_IPS", "");
-    assert!(setup.mistakes().contains("sources.one.allow_ips: is empty"), "{}", setup.mistakes());
-    check(
-        &format!("{SOURCE}allow_ips = []"),
-        "a.toml: sources.one.allow_ips: is empty; left out, there is no such list",
-    );
-}

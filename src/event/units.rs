@@ -111,3 +111,24 @@ where
 {
     list(deserializer).map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    #[derive(Debug, serde::Deserialize)]
+    struct Settings {
+        #[serde(default, deserialize_with = "super::filled_list")]
+        allow_ips: Vec<String>,
+    }
+
+    /// A variable that was not set must not open a source that it was to close.
+    #[test]
+    fn a_list_of_networks_may_be_left_out_but_not_empty() {
+        let read = |toml: &str| toml::from_str::<Settings>(toml).map(|settings| settings.allow_ips);
+        assert_eq!(read("").unwrap(), [""; 0]);
+        assert_eq!(read("allow_ips = 'a, b'").unwrap(), ["a", "b"]);
+        for empty in ["''", "' , '", "[]"] {
+            let error = read(&format!("allow_ips = {empty}")).unwrap_err().to_string();
+            assert!(error.contains("is empty"), "{error}");
+        }
+    }
+}

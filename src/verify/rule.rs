@@ -42,7 +42,6 @@ pub struct Keys {
 
 impl Keys {
     /// With those that were fetched for an earlier snapshot of the same rule.
-    #[must_use]
     pub fn and_fetched_of(self, earlier: &Self) -> Self {
         Self { fetched: Arc::clone(&earlier.fetched), ..self }
     }
