@@ -1,5 +1,6 @@
 mod damage;
 mod fake;
+mod files;
 mod model;
 
 use std::os::unix::fs::FileExt as _;
@@ -183,11 +184,13 @@ async fn undelivered_events_fill_the_journal_and_delivered_ones_make_room() {
     assert!(accepted > 20, "{accepted}");
     assert!(matches!(*journal.state().borrow(), State::Full(_)));
     assert_eq!(all(&journal, 0).len(), accepted, "reading goes on");
+    let first = journal.shared.segments()[0].path.clone();
     journal.save_cursor("backend:b", Cursor { decided: 20, published: 20 }).await.unwrap();
     let mut state = journal.state();
     state.wait_for(|state| *state == State::Open).await.unwrap();
     append(&journal, "after", &body).await;
     assert!(journal.before_oldest() > 0 && journal.before_oldest() <= 20);
+    assert!(!first.exists(), "its room is the disk's again");
     journal.close();
 }
 
