@@ -27,10 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
+use bytestring::ByteString;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
@@ -46,7 +49,7 @@ use schema::OnInvalid;
 use settings::Ack;
 
 use crate::catalogue;
-use crate::event::{Envelope, Headers, Request};
+use crate::event::{Envelope, Headers, Request, json};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
@@ -77,9 +80,9 @@ pub struct Ingress {
 /// What an accepted request is answered.
 enum Reply {
     /// The event is new and on disk.
-    Accepted(String),
+    Accepted(ByteString),
     /// The event was accepted before.
-    Duplicate(String),
+    Duplicate(ByteString),
     /// The request was a challenge.
     Handshake(catalogue::Reply),
 }
@@ -262,8 +265,8 @@ impl Ingress {
             source.figures.id_conflicts.inc();
         }
         let event = &sealed.envelope;
-        let id = event.id.to_string();
-        span.set("cloudevents.event_id", || id.clone());
+        let id = event.id.clone();
+        span.set("cloudevents.event_id", || id.to_string());
         span.set("cloudevents.event_type", || event.kind.to_string());
         let (reply, sequence) = match appended {
             Appended::New(sequence) => {
@@ -344,8 +347,13 @@ fn respond(source: &Source, reply: Reply) -> HttpResponse {
     match &source.provider.contract.success_body {
         Some(body) => response.body(body.clone()),
         None => {
-            let id = serde_json::Value::from(id);
-            response.content_type("application/json").body(format!(r#"{{"status":"{status}","id":{id}}}"#))
+            let mut body = Vec::with_capacity(64 + id.len());
+            for text in [r#"{"status":""#, status, r#"","id":"#] {
+                body.extend_from_slice(text.as_bytes());
+            }
+            json::write_string(&id, &mut body);
+            body.push(b'}');
+            response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(body)
         }
     }
 }

@@ -156,6 +156,18 @@ pub fn replacement(text: &str, pointer: &str, value: Option<&str>) -> Option<(Ra
     Some((range, number.map_or(string, str::to_owned)))
 }
 
+/// Appends `text` to `out` as a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing a string into a Vec cannot fail.
+        let _ = serde_json::to_writer(out, text);
+    }
+}
+
 fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {
     let bad = || BadPointer(pointer.to_owned());
     if pointer.is_empty() {
