@@ -1,14 +1,11 @@
 //! One pass over a JSON text (RFC 8259): is it one, and what stands where a pointer shows.
 //!
-//! Every body goes through here before it is acknowledged, so strings, which are most of a body, are read in runs that
-//! the compiler makes wide, and nothing is kept but the scalars that somebody asked for.
+//! Every body goes through here before it is acknowledged: strings, which are most of a body, are looked at many bytes
+//! at a time, and nothing is kept but the scalars that somebody asked for.
 
 use std::borrow::Cow;
 
 use super::{MAX_DEPTH, Node, NotJson};
-
-/// Bytes of a string that are looked at together.
-const RUN: usize = 32;
 
 /// Validates all of `text`, which is UTF-8, and puts the scalars that `root` asks for into `picked`.
 pub(super) fn scan<'a>(text: &'a [u8], root: &Node, picked: &mut [Option<Cow<'a, str>>]) -> Result<(), NotJson> {
@@ -122,7 +119,7 @@ impl<'a> Scan<'a, '_> {
     fn string(&mut self) -> Result<bool, NotJson> {
         let mut escaped = false;
         loop {
-            self.at += plain(&self.text[self.at..]);
+            self.at += plain(&self.text[self.at..])?;
             match self.next()? {
                 b'"' => return Ok(escaped),
                 b'\\' => escaped = true,
@@ -213,12 +210,12 @@ fn scalar(literal: &[u8], escaped: bool) -> Option<Cow<'_, str>> {
     std::str::from_utf8(inside).ok().map(Cow::Borrowed)
 }
 
-/// How many bytes of a string come before its end, an escape, or what no string may hold.
-fn plain(bytes: &[u8]) -> usize {
-    let special = |byte: u8| byte == b'"' || byte == b'\\' || byte < b' ';
-    let runs = bytes.chunks_exact(RUN).take_while(|run| !run.iter().fold(false, |any, b| any | special(*b))).count();
-    let rest = &bytes[runs * RUN..];
-    runs * RUN + rest.iter().position(|b| special(*b)).unwrap_or(rest.len())
+/// How many bytes of a string come before its end or an escape.
+fn plain(bytes: &[u8]) -> Result<usize, NotJson> {
+    let length = memchr::memchr2(b'"', b'\\', bytes).ok_or(NotJson)?;
+    // The least of them shows whether there is one that no string may hold: many bytes are compared at a time.
+    let least = bytes[..length].iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    if least < b' ' { Err(NotJson) } else { Ok(length) }
 }
 
 #[cfg(test)]
@@ -231,7 +228,7 @@ mod tests {
 
     const POINTERS: [&str; 5] = ["/a", "/a/b", "/b/1", "/b/0/a", ""];
 
-    /// JSON texts, with blanks, escapes, repeated keys and strings longer than a run.
+    /// JSON texts, with blanks, escapes, repeated keys and long strings.
     fn texts() -> impl Strategy<Value = String> {
         let word = |words: &[&str]| prop::sample::select(words.iter().map(|w| w.to_string()).collect::<Vec<_>>());
         let string = prop_oneof![
