@@ -31,7 +31,7 @@ use actix_web::http::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
 use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use prometheus_client::metrics::counter::Counter;
@@ -165,8 +165,8 @@ impl Ingress {
     }
 
     /// Answers one request; once the process stops, the connection ends with the answer.
-    async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-        let mut response = self.answer(request, payload).await;
+    async fn handle(&self, request: actix_http::Request) -> HttpResponse {
+        let mut response = self.answer(request).await;
         if self.stopping.load(Ordering::Relaxed) {
             // A sender that is told does not send its next request into a socket that is about to go.
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -174,7 +174,8 @@ impl Ingress {
         response
     }
 
-    async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    async fn answer(&self, mut request: actix_http::Request) -> HttpResponse {
+        let payload = request.take_payload();
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
         let setup = self.setup.load_full();
@@ -213,9 +214,9 @@ impl Ingress {
         &self,
         setup: &Setup,
         source: &Source,
-        http: &HttpRequest,
+        http: &actix_http::Request,
         head: &Head<'_>,
-        payload: web::Payload,
+        payload: actix_http::Payload,
         span: &mut Span,
     ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
@@ -228,7 +229,7 @@ impl Ingress {
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
-            query: http.query_string(),
+            query: http.uri().query().unwrap_or_default(),
             headers: head,
             body: &wire,
             public_url: source.public_url.as_deref(),
