@@ -11,6 +11,7 @@ import time
 import zlib
 
 import pytest
+from harness.clock import Clock
 from harness.vendor import CurveKey, Key, Vendor, b64url
 from harness.wait import until
 
@@ -254,10 +255,10 @@ def pubsub(vendor):
     )
 
 
-def push(bridge, key, message, claims=None, **header):
+def push(bridge, key, message, claims=None, ahead=0, **header):
     own = {"aud": "me", "iss": "accounts.google.com", "email": "push@example.com", "email_verified": True}
     claims = {**own, **(claims or {})}
-    now = int(time.time())
+    now = int(time.time()) + ahead
     token = key.jwt({**claims, "iat": now, "exp": now + 300}, **header)
     body = json.dumps({"message": {"messageId": message, "data": ""}, "subscription": "s"}).encode()
     return bridge.post("/webhooks/push", [*JSON, ("Authorization", f"Bearer {token}")], body)
@@ -305,6 +306,60 @@ def test_fetched_keys_outlive_a_reload_while_their_server_is_down_and_are_fetche
     bridge.signal(signal.SIGHUP)
     until(lambda: bridge.post("/webhooks/other", JSON, b"{}").status == 404, what="the reload")
     assert push(bridge, new, "4").problem == "key_unavailable"
+
+
+def test_keys_are_fetched_again_every_hour_without_a_request_and_kept_where_that_fails(bridges, vendor, tmp_path):
+    first, second, third = (Key(tmp_path, name) for name in ("first", "second", "third"))
+
+    def serve(*keys):
+        vendor.pages = {"/keys": (200, json.dumps({"keys": [key.jwk() for key in keys]}).encode())}
+
+    clock = Clock(tmp_path, timers=True)
+
+    def step(seconds):
+        """The bridge's clock and timers; a connection that waits is at the end of its time by that."""
+        bridge.hang_up()
+        clock.step(clock.ahead + seconds)
+
+    def refresh(after):
+        """Steps, and waits for a fetch that no request has asked for."""
+        before = len(vendor.asked)
+        step(after)
+        until(lambda: len(vendor.asked) > before, what="keys are fetched")
+
+    serve(first)
+    vendor.start()
+    bridge = bridges(pubsub(vendor), env=vendor.env)
+    clock.start(bridge)
+    assert push(bridge, first, "1").status == 200
+    assert vendor.asked == ["/keys"], "fetched at the start"
+    serve(second)
+    step(3000)
+    assert push(bridge, first, "2", ahead=clock.ahead).status == 200
+    assert vendor.asked == ["/keys"], "the hour is not over"
+    refresh(700)
+    until(lambda: bridge.logs().count("keys fetched from") == 2, what="the second key set")
+    vendor.stop()
+    # With its server away there is no other way to know them.
+    assert push(bridge, second, "3", ahead=clock.ahead).status == 200, "the new key was not known before its request"
+    assert push(bridge, first, "4", ahead=clock.ahead).problem == "signature_mismatch", "the old key is withdrawn"
+
+    step(3700)
+    until(lambda: "cannot be had" in bridge.logs(), what="a word of the failure")
+    assert push(bridge, second, "5", ahead=clock.ahead).status == 200, "the keys were thrown away"
+    for page in [(500, b""), (404, b""), (200, b"<html>"), (200, b'{"keys":[]}')]:
+        vendor.pages = {"/keys": page}
+        if vendor.server is None:
+            vendor.start()
+        said = bridge.logs().count("cannot be had")
+        refresh(70)
+        until(lambda: bridge.logs().count("cannot be had") > said, what="a word of the failure")
+        assert push(bridge, second, f"6-{page}", ahead=clock.ahead).status == 200, page
+    serve(third)
+    refresh(70)
+    until(lambda: bridge.logs().count("keys fetched from") == 3, what="the third key set")
+    vendor.stop()
+    assert push(bridge, third, "7", ahead=clock.ahead).status == 200
 
 
 def test_a_key_set_that_was_never_there_is_busy_until_it_is(bridges, vendor, tmp_path):
