@@ -1,6 +1,6 @@
 //! The file `providers/<name>.toml`, key by key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -103,6 +103,10 @@ pub struct HandshakeSpec {
     pub signed: bool,
     /// The answer.
     pub reply: ReplySpec,
+    /// Place of a text in which the challenge is encrypted, e.g. `body:/encrypt`: Base64 of an initialisation vector and
+    /// of what AES-256-CBC makes under the SHA-256 of a secret. `when.body` and the answer read what is in it.
+    #[serde(default)]
+    pub decrypt: Option<String>,
     /// What `{hmac:…}` in the answer may sign; an event whose signed text is that is not believed.
     #[serde(default)]
     pub challenge: Challenge,
@@ -144,6 +148,9 @@ pub struct RememberSpec {
 pub struct When {
     /// The method.
     pub method: Option<String>,
+    /// Path, where the sender asks at another one than the source's, e.g. `/.well-known/…`. Nothing but this handshake is
+    /// answered there; of several sources whose senders ask there, the first by path answers.
+    pub path: Option<String>,
     /// JSON Pointer into the body, and the scalar there.
     pub body: BTreeMap<String, String>,
     /// Query parameter, and its value.
@@ -270,6 +277,14 @@ impl Contract {
             handshake: Vec::new(),
             sample: Sample::default(),
             example: Vec::new(),
+        }
+    }
+
+    /// - `used`: names of the options that its scheme and its handshakes make use of.
+    pub(super) fn has_use_for(&self, used: &BTreeSet<String>) -> Result<(), ContractError> {
+        match self.options.keys().find(|name| !self.inline && !used.contains(*name)) {
+            Some(name) => Err(ContractError::key("options", format!("declares `{name}`, which nothing in it uses"))),
+            None => Ok(()),
         }
     }
 

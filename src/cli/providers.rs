@@ -261,12 +261,14 @@ fn places(values: &[Value]) -> String {
 fn shake(handshake: &HandshakeSpec) -> String {
     let when = &handshake.when;
     let mut conditions: Vec<String> = when.method.iter().cloned().collect();
+    conditions.extend(when.path.iter().map(|path| format!("at {path}")));
     let all = [("body:", &when.body), ("query:", &when.query), ("header:", &when.header), ("form:", &when.form)];
     for (label, pairs) in all {
         conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
     }
     conditions.extend(when.without.iter().map(|place| format!("no {place}")));
     conditions.extend(when.without_option.iter().map(|name| format!("no options.{name}")));
+    conditions.extend(handshake.decrypt.iter().map(|place| format!("encrypted in {place}")));
     let signed = if handshake.signed { "signed" } else { "unsigned" };
     let reply = &handshake.reply;
     let headers: String = reply.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();

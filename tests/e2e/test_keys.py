@@ -117,6 +117,64 @@ def test_a_key_that_cannot_be_fetched_is_busy_and_one_that_is_not_there_is_a_mis
     assert vendor.asked.count("/SimpleNotificationService-9.pem") == 1, "what is not there is not asked for again"
 
 
+def from_address(bridge, address, body):
+    return bridge.post("/webhooks/sns", [*TEXT, ("X-Forwarded-For", address)], body)
+
+
+def test_urls_that_a_stranger_makes_up_take_nothing_from_the_sender(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    second = CERTIFICATE.replace("0a1b2c", "3d4e5f")
+    vendor.pages = {path: (200, key.certificate.read_bytes()) for path in (CERTIFICATE, second)}
+    vendor.start()
+    bridge = bridges(sns_source(vendor), server='trusted_proxies = ["127.0.0.1/32"]', env=vendor.env).start()
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(CERTIFICATE), MessageId="1")).status == 200
+
+    def made_up(first, count):
+        return [vendor.url(f"/SimpleNotificationService-{n}.pem") for n in range(first, first + count)]
+
+    message = json.loads(sns(key, vendor.url(CERTIFICATE)))
+
+    def strange(address, urls):
+        bodies = [json.dumps({**message, "SigningCertURL": url}).encode() for url in urls]
+        return [from_address(bridge, address, body).status for body in bodies]
+
+    assert set(strange("198.51.100.1", made_up(0, 64))) == {401}, "they are looked for, and are not there"
+    asked = len(vendor.asked)
+    assert set(strange("198.51.100.1", made_up(64, 40))) == {503}, "it has used up what it had"
+    assert set(strange("198.51.100.1", made_up(0, 5))) == {401}, "what is known is known"
+    assert len(vendor.asked) == asked
+    assert bridge.logs().count("requests name too many URLs of keys") == 1
+    # Neither the keys that are there nor those that the sender takes next are out of reach.
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(CERTIFICATE), MessageId="2")).status == 200
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(second), MessageId="3")).status == 200
+    assert set(strange("198.51.100.2", made_up(200, 3))) == {401}
+    assert [event["id"] for event in bridge.events()] == ["1", "2", "3"]
+
+
+def test_keys_that_no_authentic_request_has_named_are_thrown_away_and_those_of_the_sender_renewed(
+    bridges, vendor, tmp_path
+):
+    key = Key(tmp_path, "amazon")
+    old = CERTIFICATE.replace("0a1b2c", "000000")
+    vendor.pages = {path: (200, key.certificate.read_bytes()) for path in (CERTIFICATE, old)}
+    vendor.start()
+    clock = Clock(tmp_path, timers=True)
+    bridge = bridges(sns_source(vendor), env=vendor.env)
+    clock.start(bridge)
+    forged = sns(Key(tmp_path, "mallory"), vendor.url(old))
+    assert bridge.post("/webhooks/sns", TEXT, forged).problem == "signature_mismatch"
+    # Fetched for a stranger first: it counts as the sender's once the sender has used it.
+    strange = sns(Key(tmp_path, "trudy"), vendor.url(CERTIFICATE))
+    assert bridge.post("/webhooks/sns", TEXT, strange).problem == "signature_mismatch"
+    assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(CERTIFICATE), MessageId="1")).status == 200
+    assert sorted(vendor.asked) == sorted([old, CERTIFICATE])
+    bridge.hang_up()
+    clock.step(3700)
+    until(lambda: vendor.asked.count(CERTIFICATE) == 2, what="the sender's certificate is fetched again")
+    assert bridge.post("/webhooks/sns", TEXT, forged).problem == "signature_mismatch"
+    assert vendor.asked.count(old) == 2, "a stranger's certificate was kept, or renewed by itself"
+
+
 def test_a_pinned_certificate_needs_no_network(bridges, vendor, tmp_path):
     key = Key(tmp_path, "amazon")
     url = "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b2c.pem"
@@ -395,6 +453,22 @@ def test_a_secret_that_asana_shows_is_remembered_and_only_the_first(bridges):
     assert asana_event(bridge, "first-secret", b'{"events":[]}').status == 200
     assert len(bridge.events()) == 2, "handshakes are not ferried"
     assert "first-secret" not in bridge.logs() and "second-secret" not in bridge.logs()
+
+
+def test_a_learnt_secret_outlives_a_reload_that_names_another_journal(bridges, tmp_path):
+    bridge = bridges('[sources.tasks]\nprovider = "asana"\n').start()
+    assert asana(bridge, "first-secret").status == 200
+    here, bridge.journal_dir = bridge.journal_dir, tmp_path / "elsewhere"
+    bridge.configure('[sources.tasks]\nprovider = "asana"\n' + OTHER)
+    bridge.signal(signal.SIGHUP)
+    until(lambda: bridge.post("/webhooks/other", JSON, b"{}").status == 401, what="the reload")
+    assert "journal.dir has changed, and takes effect at the next start only" in bridge.logs()
+    assert asana_event(bridge, "first-secret").status == 200, "the secret was looked for elsewhere"
+    assert asana(bridge, "second-secret").status == 200
+    assert asana_event(bridge, "second-secret").status == 401, "a stranger's secret was believed"
+    assert not bridge.journal_dir.exists()
+    assert (here / "secrets" / "tasks.learnt").read_text() == "first-secret\n"
+    bridge.journal_dir = here
 
 
 def test_a_configured_secret_or_token_closes_the_door(bridges):
