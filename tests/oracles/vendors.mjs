@@ -3,6 +3,8 @@
 // - `verify(request)`: the library's verdict; it throws or answers `false` for a request that it refuses.
 // - `sign(request)`: headers (and body) as the library's own signer makes them, where it has one; `key` marks
 //   providers that sign with a private key, for which the library has a verifier only.
+// - `answer(request)`: what the library's own receiver answers to a check of the URL: `status`, `kind` (content type) and
+//   `body`, as far as it has a say in each.
 // - `lenient`: faults that the library does not notice, as its documentation or source has it.
 // - `compact`: the library writes the JSON anew before it checks, so it only knows bodies as JSON.stringify writes them.
 //
@@ -280,6 +282,14 @@ export const vendors = {
       const event = { body: text, headers, httpMethod: method, isBase64Encoded: false };
       return (await quiet(() => receiver.start()(event, {}))).statusCode === 200;
     },
+    async answer({ text, headers, secret, method }) {
+      const { AwsLambdaReceiver } = await import("@zoom/rivet/users");
+      const receiver = new AwsLambdaReceiver({ webhooksSecretToken: secret });
+      receiver.init({ eventEmitter: { emit: async () => {} } });
+      const event = { body: text, headers, httpMethod: method, isBase64Encoded: false };
+      const { statusCode, headers: shown, body } = await quiet(() => receiver.start()(event, {}));
+      return { status: statusCode, kind: shown["Content-Type"], body };
+    },
   },
   linear: {
     sdk: "@linear/sdk",
@@ -492,6 +502,10 @@ export const vendors = {
     async verify({ text, headers, secret }) {
       return require("smartcar").verifyPayload(secret, headers["sc-signature"] ?? "", JSON.parse(text));
     },
+    async answer({ text, secret }) {
+      const challenge = require("smartcar").hashChallenge(secret, JSON.parse(text).payload.challenge);
+      return { body: JSON.stringify({ challenge }) };
+    },
   },
   worldline: {
     sdk: "onlinepayments-sdk-nodejs",
@@ -523,6 +537,11 @@ export const vendors = {
       // The library's own adapters hand the headers over as the prototype of the body.
       const data = Object.assign(Object.create({ headers }), JSON.parse(text));
       return dispatcher.requestHandle.checkIsEventValidated(data);
+    },
+    async answer({ text, secret }) {
+      const { generateChallenge } = require("@larksuiteoapi/node-sdk");
+      const { isChallenge, challenge } = generateChallenge(JSON.parse(text), { encryptKey: secret });
+      return { body: isChallenge ? JSON.stringify(challenge) : undefined };
     },
   },
 
@@ -575,6 +594,16 @@ export const vendors = {
       const sample = gateway.webhookTesting.sampleNotification("check", "id");
       return { body: new URLSearchParams(sample).toString() };
     },
+    async answer({ query, secret }) {
+      const braintree = require("braintree");
+      const gateway = new braintree.BraintreeGateway({
+        environment: braintree.Environment.Sandbox,
+        merchantId: "m",
+        publicKey: "integration_public_key",
+        privateKey: secret,
+      });
+      return { body: gateway.webhookNotification.verify(query.get("bt_challenge")) };
+    },
     async verify({ text, secret }) {
       const braintree = require("braintree");
       const form = new URLSearchParams(text);
@@ -600,6 +629,22 @@ export const vendors = {
     async verify({ raw, headers, secret }) {
       const { verifyKey } = require("discord-interactions");
       return verifyKey(raw, headers["x-signature-ed25519"] ?? "", headers["x-signature-timestamp"] ?? "", secret);
+    },
+    async answer({ raw, text, headers, secret }) {
+      const { verifyKeyMiddleware, verifyWebhookEventMiddleware } = require("discord-interactions");
+      const middleware = JSON.parse(text).type === 0 ? verifyWebhookEventMiddleware : verifyKeyMiddleware;
+      const answer = { status: 200, body: "" };
+      await new Promise((resolve, reject) => {
+        const response = {
+          set statusCode(status) {
+            answer.status = status;
+          },
+          setHeader: (_, kind) => (answer.kind = kind),
+          end: (body = "") => resolve((answer.body = body)),
+        };
+        middleware(secret)({ body: raw, header: (name) => headers[name.toLowerCase()] }, response, reject).catch(reject);
+      });
+      return answer;
     },
   },
   telnyx: {
