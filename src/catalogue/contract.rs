@@ -40,6 +40,10 @@ pub struct Contract {
     /// How long after the event it still tries; zero: it never tries again. `None`: it does not say.
     #[serde(default, deserialize_with = "units::optional_duration")]
     pub retry_horizon: Option<Duration>,
+    /// From where the sender sends, as `allow_ips` takes it: where it publishes its networks, or these. Empty: it does not
+    /// say.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// Whether nobody has seen this contract at work: the facts are few and from second hand.
     #[serde(default)]
     pub experimental: bool,
@@ -87,6 +91,8 @@ pub struct EventSpec {
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
     pub time: Vec<Value>,
+    /// Zone of times that name none, as `2023-11-14 22:13:20` does: `+00:00`, `-08:00`. Left out, these are no times.
+    pub time_zone: Option<String>,
     /// The resource that the event is about.
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
@@ -268,6 +274,7 @@ impl Contract {
             busy_status: unavailable(),
             timeout: None,
             retry_horizon: None,
+            addresses: Vec::new(),
             experimental: false,
             options: BTreeMap::new(),
             inline: true,

@@ -167,10 +167,15 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     );
     for (label, values) in [("event type", &event.kind), ("event time", &event.time), ("subject", &event.subject)] {
         if !values.is_empty() {
-            add(label, places(values));
+            let zone = event.time_zone.as_ref().filter(|_| label == "event time");
+            let zone = zone.map_or_else(String::new, |zone| format!(", at {zone} where it names no zone"));
+            add(label, format!("{}{zone}", places(values)));
         }
     }
     add("methods", contract.methods.join(", "));
+    if !contract.addresses.is_empty() {
+        add("addresses", format!("{} (for allow_ips)", contract.addresses.join(", ")));
+    }
     for (name, purpose) in &contract.options {
         add("option", format!("{name}: {purpose}"));
     }
