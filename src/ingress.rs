@@ -239,9 +239,13 @@ impl Ingress {
             prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
+        if http.path() != source.path {
+            // Of the paths besides the source's own, only handshakes are of use.
+            return Err(Refusal::UnknownSource);
+        }
         let now_ms = self.journal.now_ms();
         let step = span.child("verify");
-        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
+        let verified = prove::verified(source, &request, client, (now_ms / 1000) as i64, deadline).await;
         let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         drop(step);
         if let Some(mut reply) = source.provider.handshake(&request, true) {
