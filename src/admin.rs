@@ -61,6 +61,8 @@ pub struct Admin {
     pub session: Session,
     /// Whether only this host reaches the listener.
     pub is_local: bool,
+    /// Whether it speaks TLS: a session's cookie then goes nowhere else.
+    pub is_tls: bool,
     /// Which configuration is in force.
     pub configuration: ArcSwap<Configuration>,
     /// Cancelled when the process begins to stop.

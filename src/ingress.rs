@@ -15,6 +15,7 @@ pub mod networks;
 mod prove;
 mod refusal;
 mod refused;
+mod room;
 pub mod schema;
 mod seal;
 mod server;
@@ -75,6 +76,8 @@ pub struct Ingress {
     stopping: AtomicBool,
     /// Requests between their head and their answer.
     in_flight: AtomicUsize,
+    /// Bytes of their bodies.
+    bodies: room::Held,
 }
 
 /// What an accepted request is answered.
@@ -137,6 +140,7 @@ impl Ingress {
             refusals,
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            bodies: room::Held::default(),
         }
     }
 
@@ -225,7 +229,8 @@ impl Ingress {
         source.takes(http.method().as_str())?;
         let client = client(setup, source, http.peer_addr(), head)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
-        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace).await?;
+        let mut room = room::Room::new(&self.bodies, setup.max_inflight);
+        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace, &mut room).await?;
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
@@ -254,6 +259,9 @@ impl Ingress {
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
         let content = body::decode(&wire, encoding, source.max_body)?;
+        if encoding.is_some() {
+            room.take(content.len())?;
+        }
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
         sealed.envelope.http_headers = seal::kept_headers(source, &head.0);
         check(source, &mut sealed.envelope).await?;

@@ -4,7 +4,7 @@
 //! header (`proxy.rs`), TLS (`tls.rs`), then requests, watched by `connection.rs`.
 //!
 //! Promises
-//! - A connection that says nothing, stalls in a head or does not read its answers is closed within its deadline.
+//! - A connection that says nothing, stalls in a head or does not read its answers is closed within its deadline; a slow one that goes on reading is not.
 //! - TLS certificates can be replaced while connections are open; those live on with what they began with.
 //!
 //! Knows nothing of webhooks.
@@ -179,7 +179,7 @@ impl Entry {
             None => None,
         };
         let io = match &self.options.tls {
-            Some(tls) => Io::Tls(Box::new(tls.acceptor().accept(socket).await?)),
+            Some(tls) => Io::Tls(Box::new(tls.accept(socket).await?)),
             None => {
                 // Buffers are for who says something: thousands of silent connections would hold them for nothing.
                 socket.readable().await?;
