@@ -42,7 +42,7 @@ impl Reloads {
                 _ = hangup.recv() => {}
                 () = self.watch.changed() => {}
                 _ = day.tick() => {
-                    self.certificates.tell(&self.current.load(), &self.admin.parts.metrics);
+                    self.certificates.tell(&self.admin.parts.metrics);
                     continue;
                 }
             }
@@ -86,21 +86,24 @@ impl Reloads {
 
     /// Reads, makes all parts, and only then replaces any; the keys that need a restart.
     async fn attempt(&mut self) -> anyhow::Result<Vec<String>> {
-        let origin = self.origin.clone();
+        let (origin, started) = (self.origin.clone(), self.started.clone());
         let read = tokio::task::spawn_blocking(move || {
             // Before the files are read: what changes in between is found as a change again.
             let seen = Contents::of(origin.files());
             let config = origin.load().map_err(anyhow::Error::from).and_then(|mut config| {
+                let needs_restart = needs_restart(&started, &config);
+                // What is kept beside the journal, such as learnt secrets, stays where the journal is.
+                config.journal.dir.clone_from(&started.journal.dir);
                 if config.demo {
                     demo::add(&mut config).context("cannot make the secret of the demo source")?;
                 }
-                Ok(config)
+                Ok((config, needs_restart))
             });
             (seen, config)
         });
         let (seen, config) = read.await.context("reading the configuration panicked")?;
         self.watch.follow(seen);
-        let mut config = config?;
+        let (mut config, needs_restart) = config?;
         if config.admin.token.is_none() && !self.started.admin.listen.is_local() {
             // The listener stays where others reach it until the next start, and so does its token.
             config.admin.token = self.current.load().admin.token.clone();
@@ -123,7 +126,6 @@ impl Reloads {
         self.ingress.replace(parts.ingress);
         self.admin.setup.store(Arc::new(parts.admin));
         self.certificates.replace(&config, &self.admin.parts.metrics);
-        let needs_restart = needs_restart(&self.started, &config);
         self.current.store(Arc::new(config));
         Ok(needs_restart)
     }
@@ -174,6 +176,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let proxies = old.server.trusted_proxies != new.server.trusted_proxies;
     key("server.trusted_proxies (for PROXY headers)", new.server.proxy_protocol && proxies);
     key("server.tls", old.tls.is_some() != new.tls.is_some());
+    let acme = |config: &Config| config.server.tls.as_ref().and_then(|tls| tls.acme.clone());
+    key("server.tls.acme", old.tls.is_some() && new.tls.is_some() && acme(old) != acme(new));
     key("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some());
     key("admin.listen", old.admin.listen != new.admin.listen);
     key("admin.socket_mode", old.admin.socket_mode != new.admin.socket_mode);

@@ -3,49 +3,13 @@
 import json
 import os
 import time
-from pathlib import Path
 
 import redis as redis_client
 from harness import sources
 from harness.brokers import Redis, redis_backend, stream_texts
+from harness.clock import Clock
 from harness.load import Load, check_books
 from harness.wait import until
-
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-
-
-class Clock:
-    """What the bridge takes for the time of day; its timers are not touched."""
-
-    def __init__(self, directory):
-        self.file = directory / "clock"
-        self.step(0)
-        self.wrapper = (
-            "env",
-            f"LD_PRELOAD={FAKETIME}",
-            f"FAKETIME_TIMESTAMP_FILE={self.file}",
-            "FAKETIME_NO_CACHE=1",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1",
-        )
-
-    def step(self, seconds):
-        """From now on so many seconds away from the real time."""
-        new = self.file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.rename(self.file)
-        self.ahead = seconds
-
-    def start(self, bridge):
-        bridge.spawn(wrapper=self.wrapper)
-        bridge.wrapped = False  # `env` makes the bridge of itself
-        bridge.wait_ready()
-
-    def shown_by(self, bridge):
-        """How far ahead the newest event says that the bridge's clock is, seconds."""
-        newest = bridge.events()[-1]
-        stamp = newest["recordedtime"].split(".")[0].rstrip("Z")
-        return time.mktime(time.strptime(stamp, "%Y-%m-%dT%H:%M:%S")) - time.timezone - time.time()
-
 
 def test_a_clock_that_steps_under_load_forgets_no_id_and_keeps_the_order(bridges, senders, own_redis, tmp_path):
     clock = Clock(tmp_path)
