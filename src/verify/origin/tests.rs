@@ -267,6 +267,9 @@ fn a_place_of_the_request_may_name_the_id_of_its_key() {
     };
     let content = serde_json::json!({ "set": String::from_utf8(set(&[jwk(&one, "1"), jwk(&two, "2")])).unwrap() });
     let own = rule.keys(&[]).unwrap();
+    assert_eq!((rule.fixed_key_url(&own), rule.fetches(&own)), (Some(URL), true));
+    let pinned = rule.keys(&[Secret::new(jwk(&one, "1").into_bytes()).unwrap()]).unwrap();
+    assert_eq!((rule.fixed_key_url(&pinned), rule.fetches(&pinned)), (None, false));
     let keys = rule.with_fetched(&own, URL, content.to_string().as_bytes(), NOW_S).unwrap();
     assert_eq!(judge(&rule, &keys, &by(&one, &[("key-id", "1")])), Ok(Some(0)));
     assert_eq!(judge(&rule, &keys, &by(&two, &[("key-id", "2")])), Ok(Some(0)));
@@ -300,13 +303,15 @@ fn an_address_is_one_or_it_is_named() {
 #[test]
 fn truelayer_names_its_key_set_in_the_signature() {
     let rule = rule("kind = 'truelayer'\nkeys = { allow = ['https://webhooks.example.com/.well-known/jwks'] }");
-    let url = |header: &str| {
+    let draft = |header: &str| {
         let mut draft = Draft::default();
         draft.set_header("tl-signature", format!("{}..AA", URL_SAFE_NO_PAD.encode(header)));
-        rule.key_url(&draft.request())
+        draft
     };
+    let url = |header: &str| rule.key_url(&draft(header).request());
     let good = r#"{"alg":"ES512","tl_version":"2","kid":"1","jku":"https://webhooks.example.com/.well-known/jwks"}"#;
     assert_eq!(url(good).as_deref(), Some("https://webhooks.example.com/.well-known/jwks"));
+    assert_eq!(judge(&rule, &rule.keys(&[]).unwrap(), &draft(good)), Err(Refusal::KeyAbsent));
     for (part, other) in [("ES512", "ES256"), (r#""2""#, r#""1""#), ("webhooks", "evil"), ("kid", "crit"), ("jku", "x")]
     {
         assert_eq!(url(&good.replace(part, other)), None, "{other}");

@@ -144,3 +144,30 @@ fn only_who_has_the_secret_signs() {
     edit_signature(&none, &mut draft, |_| None);
     assert_eq!(draft.headers.len(), 1, "a rule without a signature has none to change");
 }
+
+#[test]
+fn a_secret_that_is_written_otherwise_is_told_how() {
+    for (form, expected) in [
+        ("base64", "secret 1 is not base64"),
+        ("base64-after:whsec_", "secret 1 is not base64, with or without `whsec_` before it"),
+        ("hex", "secret 1 is not hex"),
+        ("ascii", "secret 1 is not text of ASCII characters"),
+    ] {
+        let rule = rule(&format!("{HMAC}\nmessage = '{{body}}'\nsecret = '{form}'"));
+        let wrong = rule.keys(&[Secret::new("\u{e9}".into()).unwrap()]).unwrap_err();
+        assert_eq!(wrong.to_string(), expected);
+    }
+}
+
+#[test]
+fn fields_of_one_text_are_known_to_share_it() {
+    use super::super::field::Field;
+    let field = |text: &str| Field::new(toml::from_str(text).unwrap(), "signature").unwrap();
+    let places = ["header = 'x-{}'", "body = '/{}'", "query = '{}'", "form = '{}'"];
+    for place in places {
+        let [a, b] = ["a", "b"].map(|name| field(&place.replace("{}", name)));
+        assert!(a.shares(&a) && !a.shares(&b), "{place}");
+        let others = places.into_iter().filter(|other| *other != place);
+        assert!(others.map(|other| field(&other.replace("{}", "a"))).all(|other| !a.shares(&other)), "{place}");
+    }
+}
