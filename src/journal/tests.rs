@@ -1,6 +1,7 @@
 mod damage;
 mod fake;
 mod files;
+mod house;
 mod model;
 
 use std::os::unix::fs::FileExt as _;
