@@ -57,6 +57,8 @@ pub struct Bridge {
     _files: Vec<listener::File>,
     /// Follows what providers publish.
     _ranges: AbortOnDropHandle<()>,
+    /// Orders certificates.
+    _orders: Option<AbortOnDropHandle<()>>,
 }
 
 /// The time: Unix time, milliseconds.
@@ -127,6 +129,7 @@ impl Bridge {
             history: admin::History::default(),
             session: admin::Session::new().context("no random bytes")?,
             is_local: listens.is_local(),
+            is_tls: config.admin.tls.is_some(),
             configuration: ArcSwap::from_pointee(Configuration::first(now_ms())),
             stopping: CancellationToken::new(),
             started_ms: now_ms(),
@@ -135,7 +138,7 @@ impl Bridge {
         tokio::spawn(sample(admin.clone()));
         let mut servers = Vec::new();
         let certificates = Certificates::new(&config, &metrics);
-        let tls = certificates.clone();
+        let (tls, orders) = (certificates.clone(), certificates.order(&metrics));
         for server in [
             admin::serve(private, tls.admin, admin.clone()),
             ingress::serve(&config.server, public, tls.server, ingress.clone()),
@@ -157,7 +160,10 @@ impl Bridge {
             certificates,
         };
         systemd::ready();
-        Ok((Self { config: current, ingress, admin, servers, listens, _files: files, _ranges: ranges }, reloads))
+        Ok((
+            Self { config: current, ingress, admin, servers, listens, _files: files, _ranges: ranges, _orders: orders },
+            reloads,
+        ))
     }
 
     /// The configuration in force.

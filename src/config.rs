@@ -115,7 +115,7 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
 
     let server: ingress::settings::Server = settings(collect, &mut sections, "server");
     let admin: admin::settings::Settings = settings(collect, &mut sections, "admin");
-    let journal = settings(collect, &mut sections, "journal");
+    let journal: journal::settings::Settings = settings(collect, &mut sections, "journal");
     let dedup = settings(collect, &mut sections, "dedup");
     let telemetry = parts::telemetry(collect, sections.remove("telemetry"), vars);
     let own: catalogue::settings::Settings = settings(collect, &mut sections, "catalogue");
@@ -139,15 +139,15 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     });
     let backends: Vec<_> = backends.collect();
     let token = cross::token(collect, &admin, vars);
-    let tls = server.tls.as_ref().and_then(|tls| cross::identity(collect, "server", tls));
-    let admin_tls = admin.tls.as_ref().and_then(|tls| cross::identity(collect, "admin", tls));
+    let tls = server.tls.as_ref().and_then(|tls| cross::identity(collect, "server", tls, &journal.dir));
+    let admin_tls = admin.tls.as_ref().and_then(|tls| cross::identity(collect, "admin", tls, &journal.dir));
     if let Err(what) = telemetry.traces_url() {
         collect.mistake(&["telemetry", "otlp_endpoint"], what);
     }
     cross::limits(collect, &server, &admin, &journal, &dedup);
     cross::routes(collect, &routes, &names);
     cross::holders(collect, &names);
-    cross::sources(collect, &sources, &names, journal.segment_in_force());
+    cross::sources(collect, &server, &sources, &names, journal.segment_in_force());
 
     if !collect.mistakes.is_empty() {
         layers.sort(&mut collect.mistakes);

@@ -2,6 +2,8 @@
 
 #[path = "support/annotated.rs"]
 mod annotated;
+#[path = "support/limits.rs"]
+mod limits;
 #[path = "support/own.rs"]
 mod own;
 
@@ -161,21 +163,6 @@ fn a_proxy_header_needs_proxies() {
         "[server]\nproxy_protocol = true",
         "a.toml: server.proxy_protocol: needs server.trusted_proxies: only they may send a PROXY header",
     );
-}
-
-#[test]
-fn limits_of_a_source_are_read_or_refused_by_their_key() {
-    check(
-        &format!("{SOURCE}rate_limit = \"5/d\""),
-        "a.toml: sources.one.rate_limit: `5/d` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
-    );
-    check(
-        &format!("{SOURCE}rate_limit_per_ip = \"0/s\""),
-        "a.toml: sources.one.rate_limit_per_ip: `0/s` is not a rate such as \"500/s\", \"60/m\" or \"1000/h\"",
-    );
-    check(&format!("{SOURCE}ack = \"queued\""), "a.toml: sources.one.ack: is \"durable\" or \"published\"");
-    let all = "rate_limit = \"500/s\"\nrate_limit_per_ip = \"60/m\"\nack = \"published\"";
-    assert!(setup(&format!("{SOURCE}{all}")).load().is_ok());
 }
 
 #[test]

@@ -21,6 +21,8 @@ use crate::event::Secret;
 
 /// Name of the session's cookie.
 pub const COOKIE: &str = "hookferry_session";
+/// What stands before the token in `authorization`.
+const SCHEME: &[u8] = b"bearer ";
 /// What probes ask, by whatever name and without a token.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
@@ -106,8 +108,9 @@ pub async fn guard(
 
 fn bears(headers: &HeaderMap, token: &TokenDigest) -> bool {
     let header = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-    let given = header.and_then(|value| value.strip_prefix(b"Bearer "));
-    given.is_some_and(|given| token.is_of(given.trim_ascii()))
+    // The name of a scheme has no case (RFC 9110, 11.1).
+    let given = header.and_then(|value| value.split_at_checked(SCHEME.len()));
+    given.is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(SCHEME) && token.is_of(given.trim_ascii()))
 }
 
 /// Refuses foreign names of this listener, and changes that another site's page asks for.

@@ -42,7 +42,7 @@ impl Reloads {
                 _ = hangup.recv() => {}
                 () = self.watch.changed() => {}
                 _ = day.tick() => {
-                    self.certificates.tell(&self.current.load(), &self.admin.parts.metrics);
+                    self.certificates.tell(&self.admin.parts.metrics);
                     continue;
                 }
             }
@@ -176,6 +176,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     let proxies = old.server.trusted_proxies != new.server.trusted_proxies;
     key("server.trusted_proxies (for PROXY headers)", new.server.proxy_protocol && proxies);
     key("server.tls", old.tls.is_some() != new.tls.is_some());
+    let acme = |config: &Config| config.server.tls.as_ref().and_then(|tls| tls.acme.clone());
+    key("server.tls.acme", old.tls.is_some() && new.tls.is_some() && acme(old) != acme(new));
     key("admin.tls", old.admin.tls.is_some() != new.admin.tls.is_some());
     key("admin.listen", old.admin.listen != new.admin.listen);
     key("admin.socket_mode", old.admin.socket_mode != new.admin.socket_mode);

@@ -78,7 +78,7 @@ fn text(secret: &Secret) -> anyhow::Result<String> {
 /// only systemd knows.
 pub fn configured(listen: &Address, tls: Option<&Identity>) -> Option<(Url, Trust)> {
     let (scheme, trust) = match tls {
-        Some(identity) => ("https", Trust::Only(identity.certificate.clone())),
+        Some(identity) => ("https", identity.certificate().map_or(Trust::System, Trust::Only)),
         None => ("http", Trust::System),
     };
     let url = match listen {

@@ -1,6 +1,7 @@
 //! Checks that need more than one key: limits that must fit each other, names that must lead somewhere.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::layers::Vars;
 use super::mistake::did_you_mean;
@@ -51,11 +52,19 @@ pub fn token(collect: &mut Collector, admin: &admin::settings::Settings, vars: &
 }
 
 /// Reads the certificates of the listener that `section` configures.
-pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings::Tls) -> Option<Identity> {
-    match Identity::load(tls) {
+///
+/// - `dir`: of the journal.
+pub fn identity(collect: &mut Collector, section: &str, tls: &listener::settings::Tls, dir: &Path) -> Option<Identity> {
+    if section != "server" && tls.acme.is_some() {
+        // No authority looks for a name at another port than 443.
+        collect.mistake(&[section, "tls", "acme"], "is for the ingress: name `cert` and `key` here");
+        return None;
+    }
+    match Identity::load(tls, &dir.join("acme")) {
         Ok(identity) => Some(identity),
         Err(wrong) => {
-            collect.mistake(&[section, "tls", wrong.key], wrong.what);
+            let path: Vec<_> = [section, "tls"].into_iter().chain(wrong.key.split('.')).collect();
+            collect.mistake(&path, wrong.what);
             None
         }
     }
@@ -91,6 +100,7 @@ pub fn limits(
     zero("server", "max_connections", server.max_connections == 0);
     zero("server", "max_header", server.max_header == 0);
     zero("dedup", "max_keys", dedup.max_keys == 0);
+    inflight(collect, server.max_inflight, &["server", "max_body"], server.max_body);
     if server.proxy_protocol && server.trusted_proxies.is_empty() {
         let what = "needs server.trusted_proxies: only they may send a PROXY header";
         collect.mistake(&["server", "proxy_protocol"], what);
@@ -112,6 +122,14 @@ pub fn limits(
         collect.mistake_among(&[&["admin", "listen"], &["server", "listen"]], what);
     }
     fits(collect, &["server", "max_body"], server.max_body, journal.segment_in_force());
+}
+
+/// A body may be in memory twice: as it was sent, and decoded.
+fn inflight(collect: &mut Collector, most: u64, path: &[&str], max_body: u64) {
+    if max_body.saturating_mul(2) > most {
+        let what = format!("a body of {max_body} B, as sent and decoded, does not fit server.max_inflight, {most} B");
+        collect.mistake_among(&[path, &["server", "max_inflight"]], what);
+    }
 }
 
 fn fits(collect: &mut Collector, path: &[&str], max_body: u64, segment: u64) {
@@ -158,7 +176,7 @@ fn backends(collect: &mut Collector, path: &[&str], used: &[BackendName], names:
 }
 
 /// Checks that no two sources share a path, that their backends exist, and that their bodies fit.
-pub fn sources(collect: &mut Collector, sources: &[Source], names: &Names, segment: u64) {
+pub fn sources(collect: &mut Collector, server: &Server, sources: &[Source], names: &Names, segment: u64) {
     let mut paths: HashMap<&str, &SourceName> = HashMap::new();
     for source in sources {
         let at = |key: &'static str| ["sources", source.name.as_str(), key];
@@ -169,6 +187,7 @@ pub fn sources(collect: &mut Collector, sources: &[Source], names: &Names, segme
             backends(collect, &at("backends"), used, names);
         }
         if let Some(max_body) = source.settings.max_body {
+            inflight(collect, server.max_inflight, &at("max_body"), max_body);
             fits(collect, &at("max_body"), max_body, segment);
         }
     }

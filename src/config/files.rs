@@ -9,10 +9,11 @@ use super::layers::{Layers, Vars, walk};
 use super::{Config, Errors, embedded, load, providers};
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
-const PATHS: [&[&str]; 8] = [
+const PATHS: [&[&str]; 9] = [
     &["server", "tls", "cert"],
     &["server", "tls", "key"],
     &["server", "tls", "client_ca"],
+    &["server", "tls", "acme", "ca"],
     &["admin", "tls", "cert"],
     &["admin", "tls", "key"],
     &["admin", "tls", "client_ca"],

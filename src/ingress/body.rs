@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use actix_web::error::PayloadError;
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::time::Instant;
 
 use super::Refusal;
+use super::room::Room;
 
 /// Bytes of content that a compressed body may have, however small it is.
 const UNRATED: u64 = 1 << 20;
@@ -31,22 +32,27 @@ pub struct Pace {
     pub window: Duration,
 }
 
-/// Reads the body as it is sent, up to `max_bytes`, at its `pace`.
+/// Reads the body as it is sent, up to `max_bytes`, at its `pace`, into `room`.
 ///
 /// # Errors
-/// [`Refusal::BodyTooLarge`] as soon as it is known, [`Refusal::BodyTimeout`], [`Refusal::BodyBroken`].
+/// [`Refusal::BodyTooLarge`] as soon as it is known, [`Refusal::Busy`], [`Refusal::BodyTimeout`], [`Refusal::BodyBroken`].
 pub async fn read(
     payload: impl Stream<Item = Result<Bytes, PayloadError>> + Unpin,
     declared: Option<u64>,
     max_bytes: u64,
     pace: Pace,
+    room: &mut Room<'_>,
 ) -> Result<Bytes, Refusal> {
     if declared.is_some_and(|length| length > max_bytes) {
         return Err(Refusal::BodyTooLarge);
     }
     let capacity = declared.unwrap_or(0) as usize;
     let received = Cell::new(0);
-    let mut body = pin!(collect(payload, capacity, max_bytes, &received));
+    let mut body = pin!(collect(payload, capacity, max_bytes, &received, room));
+    // Most bodies come with their heads: nothing is timed for them.
+    if let Some(done) = body.as_mut().now_or_never() {
+        return done;
+    }
     let end = Instant::now() + pace.timeout;
     loop {
         let (look, before) = (end.min(Instant::now() + pace.window), received.get());
@@ -65,6 +71,7 @@ async fn collect(
     capacity: usize,
     max_bytes: u64,
     received: &Cell<u64>,
+    room: &mut Room<'_>,
 ) -> Result<Bytes, Refusal> {
     let mut payload = payload.inspect(|part| {
         received.set(received.get() + part.as_ref().map_or(0, |bytes| bytes.len() as u64));
@@ -73,6 +80,7 @@ async fn collect(
     if first.len() as u64 > max_bytes {
         return Err(Refusal::BodyTooLarge);
     }
+    room.take(first.len())?;
     let Some(second) = next(&mut payload).await? else { return Ok(first) };
     let mut body = BytesMut::with_capacity(capacity.max(first.len() + second.len()));
     body.extend_from_slice(&first);
@@ -81,6 +89,7 @@ async fn collect(
         if (body.len() + bytes.len()) as u64 > max_bytes {
             return Err(Refusal::BodyTooLarge);
         }
+        room.take(bytes.len())?;
         body.extend_from_slice(&bytes);
         part = next(&mut payload).await?;
     }
@@ -139,6 +148,7 @@ fn inflate(decoder: impl Read, max_bytes: u64) -> Result<Bytes, Refusal> {
 mod tests {
     use std::io::Write as _;
 
+    use super::super::room::Held;
     use super::*;
 
     fn gzip(text: &[u8]) -> Bytes {
@@ -156,7 +166,8 @@ mod tests {
             Ok(vec![b'x'; size].into())
         });
         let begun = Instant::now();
-        let body = read(Box::pin(stream), None, 1 << 30, pace).await;
+        let held = Held::default();
+        let body = read(Box::pin(stream), None, 1 << 30, pace, &mut Room::new(&held, 1 << 30)).await;
         (body.map(|body| body.len()), begun.elapsed())
     }
 
@@ -169,7 +180,9 @@ mod tests {
         // What came at once buys no time later.
         let begins = futures_util::stream::iter([Ok(vec![b'x'; 1_000_000].into())]);
         let stalls = begins.chain(futures_util::stream::pending());
-        let (begun, refused) = (Instant::now(), read(stalls, None, 1 << 30, pace).await);
+        let held = Held::default();
+        let mut room = Room::new(&held, 1 << 30);
+        let (begun, refused) = (Instant::now(), read(stalls, None, 1 << 30, pace, &mut room).await);
         assert!(refused == Err(Refusal::BodyTimeout) && begun.elapsed() < MS * 5_000, "{refused:?}");
     }
 

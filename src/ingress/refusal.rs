@@ -23,6 +23,8 @@ pub enum Refusal {
     },
     /// Larger than `max_body`, as sent or decoded.
     BodyTooLarge,
+    /// More bodies are in memory than there is room for.
+    Busy,
     /// Not received within `body_timeout`.
     BodyTimeout,
     /// The sender went away in the middle of its body.
@@ -72,6 +74,7 @@ impl Refusal {
         Self::AddressNotAllowed,
         Self::RateLimited { retry_after_s: 1 },
         Self::BodyTooLarge,
+        Self::Busy,
         Self::BodyTimeout,
         Self::BodyBroken,
         Self::UnsupportedMediaType,
@@ -129,6 +132,7 @@ impl Refusal {
                 "unsupported_media_type",
                 "The content encoding is not supported or not what it says",
             ),
+            Self::Busy => Problem { close: true, ..later(1, "busy", "Too many large bodies are being received") },
             Self::SignatureMissing => plain(StatusCode::UNAUTHORIZED, "signature_missing", "The signature is missing"),
             Self::SignatureMismatch => {
                 plain(StatusCode::UNAUTHORIZED, "signature_mismatch", "The signature does not match")

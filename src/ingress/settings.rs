@@ -28,6 +28,10 @@ pub struct Server {
     #[serde(deserialize_with = "units::size")]
     #[schemars(with = "schema::Size")]
     pub max_body: u64,
+    /// Most bytes of bodies in memory at once, over all requests; the first 16 KiB of each count for nothing.
+    #[serde(deserialize_with = "units::size")]
+    #[schemars(with = "schema::Size")]
+    pub max_inflight: u64,
     /// Longest time to receive headers and body.
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
@@ -69,6 +73,7 @@ impl Default for Server {
             socket_mode: Mode::default(),
             workers: 0,
             max_body: 1 << 20,
+            max_inflight: 256 << 20,
             body_timeout: Duration::from_secs(10),
             min_body_rate: 1 << 10,
             ack_timeout: Duration::from_secs(1),

@@ -19,6 +19,8 @@ pub struct Setup {
     pub trusted_proxies: Proxies,
     /// How long a body may take.
     pub pace: Pace,
+    /// Most bytes of bodies at once.
+    pub max_inflight: u64,
     /// Longest wait for the journal.
     pub ack_timeout: Duration,
     /// Where events go, and who has them.
@@ -46,6 +48,7 @@ impl Setup {
                 least: server.min_body_rate.saturating_mul(WINDOW.as_secs()),
                 window: WINDOW,
             },
+            max_inflight: server.max_inflight,
             ack_timeout: server.ack_timeout,
             confirmed,
         }

@@ -22,6 +22,10 @@ use super::socket::Socket;
 /// connection is closed may not see why.
 const DRAIN: usize = 1 << 20;
 
+/// Least bytes of answers that a client takes within a deadline: one that is slow gets a large answer whole, one that takes a
+/// byte now and then does not hold the connection. More than the kernel's buffers hide would cut off whoever goes on reading.
+const LEAST_TAKEN: usize = 16 << 10;
+
 /// The answers that are given without a request.
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const TOO_LARGE: &[u8] =
@@ -87,8 +91,10 @@ pub struct Connection {
     pulse: Rc<Pulse>,
     max_header: usize,
     deadline: Duration,
-    /// Since when there is something to write that the client does not take.
+    /// Since when there is something to write of which the client has not taken [`LEAST_TAKEN`].
     blocked: Option<Instant>,
+    /// Bytes that it has taken since.
+    taken: usize,
     /// Whether HTTP was given the time to see that a head is complete.
     yielded: bool,
     ended: bool,
@@ -103,7 +109,18 @@ impl Connection {
     pub fn new(io: Io, permit: Option<Permit>, begun: Instant, max_header: usize, deadline: Duration) -> Self {
         let pulse = Rc::new(Pulse { since: Cell::new(Some(begun)), ..Pulse::default() });
         let timer = Box::pin(tokio::time::sleep_until(begun + deadline));
-        Self { io, pulse, max_header, deadline, blocked: None, yielded: false, ended: false, timer, _permit: permit }
+        Self {
+            io,
+            pulse,
+            max_header,
+            deadline,
+            blocked: None,
+            taken: 0,
+            yielded: false,
+            ended: false,
+            timer,
+            _permit: permit,
+        }
     }
 
     /// For the requests of the connection.
@@ -205,9 +222,18 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        // Written is not drained: only a flush, after all of it, ends the wait. Else a byte now and then would do.
+        // Written is not drained: a flush, after all of it, ends the wait. What is taken until then begins it anew only
+        // once it is no drip.
         match this.io.poll_write(cx, buf) {
             Poll::Pending => this.waiting(cx),
+            Poll::Ready(Ok(written)) if this.blocked.is_some() => {
+                this.taken += written;
+                if this.taken >= LEAST_TAKEN {
+                    this.taken = 0;
+                    this.blocked = Some(Instant::now());
+                }
+                Poll::Ready(Ok(written))
+            }
             written => written,
         }
     }
@@ -217,7 +243,7 @@ impl AsyncWrite for Connection {
         match this.io.poll_flush(cx) {
             Poll::Pending => this.waiting(cx),
             flushed => {
-                this.blocked = None;
+                (this.blocked, this.taken) = (None, 0);
                 flushed
             }
         }

@@ -17,6 +17,8 @@ use super::{Address, Mode};
 
 /// Connections that the kernel holds until a worker takes them.
 const BACKLOG: u32 = 4096;
+/// Bytes of answers that the kernel holds for a client, doubled by it for what else it needs.
+const SEND_BUFFER: u32 = 128 << 10;
 
 /// A socket that is ours, and listens.
 #[derive(Debug)]
@@ -58,6 +60,9 @@ impl Listener {
 
 fn tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections have it from their listener. What the kernel holds for a client that does not read is bounded so, and what a
+    // slow one takes is seen soon.
+    socket.set_send_buffer_size(SEND_BUFFER)?;
     // A restart must not wait for connections of the last process to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

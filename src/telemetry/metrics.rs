@@ -90,6 +90,8 @@ metrics! {
         "hookferry_config_last_reload_timestamp_seconds", "When the configuration in force was applied, Unix time";
     tls_not_after_seconds: Family<Labels, Gauge> = Family::default(),
         "hookferry_tls_certificate_not_after_seconds", "End of the certificate that a listener shows, Unix time";
+    acme_orders: Family<Labels, Counter> = Family::default(),
+        "hookferry_acme_orders", "Certificates asked of an authority, by result";
     build_info: Family<Labels, Gauge> = Family::default(), "hookferry_build_info", "1, with the version as label";
 }
 

@@ -278,7 +278,7 @@ def test_a_token_is_asked_for_once_and_forgotten_at_the_end(bridges, visit):
     page.wait_for_url("**/")
     expect(page.locator("tbody tr")).to_have_count(1)
     cookie = window.context.cookies()[0]
-    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict"
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and not cookie["secure"], "plain HTTP, as configured"
     assert "correct-horse" not in json.dumps(cookie)
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/login")

@@ -318,6 +318,8 @@ def test_health_is_told_without_a_token_and_the_rest_needs_it(bridges, senders):
             assert reply.status == 401, (path, headers)
             assert token not in reply.body.decode()
     assert bridge.admin("PUT", "/v1/consumers/x", wrong[3], b'{"sequence":"1"}').status == 401
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        assert bridge.admin("GET", "/v1/events", [("Authorization", f"{scheme} {token}")]).status == 200
     bridge.token = token
     accept(bridge, senders.make("std"))
     assert len(bridge.events()) == 1

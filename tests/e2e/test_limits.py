@@ -1,6 +1,9 @@
 """Limits of a source and the moment of its answer: what comes too often, and what is published before the answer."""
 
+import contextlib
+import json
 import signal
+import socket
 import time
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from conftest import sqs_backend
 from harness import sources
 from harness.brokers import redis_backend, stream_texts
+from harness.http import head
 from harness.sources import unique
 from harness.vendor import Vendor
 from harness.wait import until
@@ -90,6 +94,35 @@ def test_networks_come_by_name_and_from_a_file_that_is_followed(bridges, senders
     meta.write_text('{"hooks":["198.51.100.0/24"]}')
     until(lambda: status("198.51.100.1") == 200, what="the new list")
     assert status("192.0.2.1") == 403
+
+
+# max_inflight
+
+
+def rss(bridge):
+    with open(f"/proc/{bridge.process.pid}/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+
+
+def test_large_bodies_share_the_memory_that_there_is_and_leave_small_ones_theirs(bridges, senders):
+    bridge = bridges(sources.only("acme"), server='max_inflight = "4MiB"').start()
+    large = lambda: senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 900_000}).encode())  # noqa: E731
+    assert post(bridge, large()).status == 200
+    before = rss(bridge)
+    with contextlib.ExitStack() as held:
+        sockets = []
+        for _ in range(60):
+            sock = held.enter_context(socket.create_connection(("127.0.0.1", bridge.port), timeout=10))
+            sockets.append(sock)
+            # Its last byte does not come. What is refused may be closed before all of it is written.
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(head("POST", "/webhooks/acme", [("Host", "x"), ("Content-Length", "900001")]) + b"x" * 900_000)
+        until(lambda: bridge.metric("hookferry_requests_total", source="acme", outcome="busy") >= 56, what="the refusals")
+        assert rss(bridge) - before < 30 << 20
+        assert post(bridge, senders.make("acme")).status == 200, "a small one is taken meanwhile"
+        refused = post(bridge, large())
+        assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "busy", "1")
+    until(lambda: post(bridge, large()).status == 200, what="room again")
 
 
 # ack = "published"

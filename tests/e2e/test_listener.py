@@ -76,6 +76,27 @@ def test_a_client_that_does_not_read_its_answers_is_closed(bridge, senders):
     assert bridge.admin("GET", "/readyz").status == 200
 
 
+def test_a_slow_client_that_goes_on_reading_gets_a_large_answer_whole(bridges, senders):
+    bridge = bridges(sources.only("acme")).start()
+    for _ in range(20):
+        one = senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 100_000}).encode())
+        assert bridge.post(one.path, one.headers, one.body).status == 200
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 10)
+    with sock:
+        sock.connect(("127.0.0.1", bridge.admin_port))
+        sock.settimeout(20)
+        sock.sendall(b"GET /v1/events?limit=500 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        begun, got = time.monotonic(), b""
+        # About 150 kB/s: longer than the 10 s in which nothing at all may be read.
+        while part := sock.recv(30_000):
+            got += part
+            time.sleep(0.2)
+    assert time.monotonic() - begun > 11
+    page = json.loads(got.partition(b"\r\n\r\n")[2])
+    assert len(page["events"]) == 20
+
+
 @pytest.mark.parametrize("size, status", [(20_000, 404), (40_000, 431), (500_000, 431)])
 def test_a_head_that_is_too_large_is_431(bridge, size, status):
     head = b"POST /nobody HTTP/1.1\r\nHost: x\r\nX-Long: " + b"y" * size + b"\r\n\r\n"

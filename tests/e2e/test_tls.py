@@ -190,6 +190,8 @@ def test_commands_speak_tls(bridges, tmp_path):
 def test_the_admin_listener_speaks_tls(bridges, tmp_path):
     tls = Tls(bridges, tmp_path, admin=True)
     bridge = tls.bridge
+    text = bridge.config_path.read_text().replace("[admin]\n", '[admin]\ntoken = "literal:correct-horse"\n')
+    bridge.config_path.write_text(text)
     bridge.spawn()
     until(lambda: "takes webhooks on https://" in bridge.log(), what="the start")
     with tls.connect(bridge.admin_port) as sock:
@@ -200,8 +202,14 @@ def test_the_admin_listener_speaks_tls(bridges, tmp_path):
     listed = run("events", "list", "--json", *config, cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert len([json.loads(line) for line in listed.stdout.splitlines()]) == 1
+    with tls.connect(bridge.admin_port) as sock:
+        form = b"token=correct-horse"
+        fields = [("Host", "localhost"), ("Content-Type", "application/x-www-form-urlencoded"), ("Content-Length", str(len(form)))]
+        sock.sendall(head("POST", "/login", fields) + form)
+        cookie = read_answer(sock).headers["set-cookie"]
+        assert {"Secure", "HttpOnly", "SameSite=Strict"} <= set(cookie.split("; ")), "a session goes over nothing but TLS"
     url = f"https://localhost:{bridge.admin_port}"
-    assert run("events", "list", "--admin", url, "--ca", str(tls.authority.file), cwd=tmp_path).returncode == 0
+    assert run("events", "list", "--admin", url, "--token", "correct-horse", "--ca", str(tls.authority.file), cwd=tmp_path).returncode == 0
 
 
 def test_a_handshake_that_is_not_finished_is_closed(bridges, tmp_path):

@@ -44,19 +44,19 @@ pub async fn enter(body: web::Bytes, admin: web::Data<Admin>) -> HttpResponse {
     if !token.is_of(given.trim().as_bytes()) {
         return form(StatusCode::UNAUTHORIZED, Some("This is not the token."));
     }
-    let cookie = Cookie::build(COOKIE, admin.session.value(token))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .finish();
-    with(go("/"), &cookie)
+    with(go("/"), &cookie(&admin, admin.session.value(token)))
 }
 
 /// Ends the session in this browser.
-pub async fn leave(request: HttpRequest) -> HttpResponse {
-    let mut cookie = Cookie::build(COOKIE, "").path("/").http_only(true).same_site(SameSite::Strict).finish();
+pub async fn leave(request: HttpRequest, admin: web::Data<Admin>) -> HttpResponse {
+    let mut cookie = cookie(&admin, String::new());
     cookie.make_removal();
     if request.cookie(COOKIE).is_none() { go("/") } else { with(go("/login"), &cookie) }
+}
+
+/// The session's cookie; one that was given over TLS is shown over nothing else.
+fn cookie(admin: &Admin, value: String) -> Cookie<'static> {
+    Cookie::build(COOKIE, value).path("/").http_only(true).same_site(SameSite::Strict).secure(admin.is_tls).finish()
 }
 
 fn with(mut response: HttpResponse, cookie: &Cookie) -> HttpResponse {

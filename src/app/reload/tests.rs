@@ -24,6 +24,7 @@ const SETTINGS: &[(&str, &str, &str, Then)] = &[
     ("server", "socket_mode", "\"0600\"", Restart("server.socket_mode")),
     ("server", "workers", "3", Restart("server.workers")),
     ("server", "max_body", "\"2KiB\"", Applied),
+    ("server", "max_inflight", "\"3MiB\"", Applied),
     ("server", "body_timeout", "\"3s\"", Both("server.body_timeout (for headers)")),
     ("server", "ack_timeout", "\"3s\"", Applied),
     ("server", "max_connections", "7", Restart("server.max_connections")),
