@@ -28,7 +28,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Server;
+use actix_web::dev::{AppConfig, Server};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use arc_swap::ArcSwap;
@@ -114,7 +114,9 @@ pub fn serve(listener: Listener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io
         proxies: Proxies::default(),
         tls,
     };
-    let application =
-        move || App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure);
+    let application = move || {
+        let routes = App::new().app_data(data.clone()).wrap(from_fn(guard::guard)).configure(routes::configure);
+        actix_service::map_config(routes, |()| AppConfig::default())
+    };
     listener::serve(options, listener, |_| None, application)
 }

@@ -23,6 +23,7 @@ mod sample;
 pub mod settings;
 mod value;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::event::{Options, Secret};
@@ -111,6 +112,8 @@ pub struct Provider {
     /// than an object, or the first item of a list. Where not, whoever holds one valid body could mark other ids as
     /// seen, or a later event would pass for the first, so the key of a duplicate holds the body's hash as well.
     pub id_signed: bool,
+    /// Names of the options that are of use.
+    used: BTreeSet<String>,
     plan: extract::Plan,
     handshakes: Vec<handshake::Handshake>,
     own: handshake::Own,
@@ -173,8 +176,20 @@ impl Provider {
             .enumerate()
             .map(|(n, spec)| handshake::Handshake::new(spec, &contract).map_err(|error| error.in_handshake(n)));
         let handshakes = handshakes.collect::<Result<Vec<_>, _>>()?;
+        let used =
+            rule.options().into_iter().chain(handshakes.iter().flat_map(handshake::Handshake::options)).collect();
+        contract.has_use_for(&used)?;
         let rule = handshakes.iter().filter_map(handshake::Handshake::signs).fold(rule, Rule::without);
-        Ok(Self { id: id.to_owned(), contract, rule, id_signed, plan, handshakes, own: handshake::Own::default() })
+        Ok(Self {
+            id: id.to_owned(),
+            contract,
+            rule,
+            id_signed,
+            used,
+            plan,
+            handshakes,
+            own: handshake::Own::default(),
+        })
     }
 
     /// Whether the signature covers the event id.
@@ -201,9 +216,12 @@ impl Provider {
     /// # Errors
     /// An option that this provider does not know.
     pub fn with_own(mut self, secrets: &[Secret], options: Options) -> Result<Self, ContractError> {
-        let strange = |name: &&str| !self.contract.inline && !self.contract.options.contains_key(*name);
-        if let Some(name) = options.iter().map(|(name, _)| name).find(strange) {
-            let known: Vec<&str> = self.contract.options.keys().map(String::as_str).collect();
+        // A source that brings its own contract declares nothing: what it makes use of is all there is.
+        let known: Vec<&str> = match self.contract.inline {
+            true => self.used.iter().map(String::as_str).collect(),
+            false => self.contract.options.keys().map(String::as_str).collect(),
+        };
+        if let Some((name, _)) = options.iter().find(|(name, _)| !known.contains(name)) {
             let known = if known.is_empty() { "there are none".to_owned() } else { known.join(", ") };
             return Err(ContractError::key("options", format!("has no `{name}` for this provider ({known})")));
         }
@@ -344,6 +362,32 @@ mod tests {
         ] {
             assert!(problem(keys).contains(key), "{}", problem(keys));
         }
+    }
+
+    #[test]
+    fn an_option_that_nothing_uses_is_refused_wherever_it_is_said() {
+        let file = |options: &str| {
+            let handshake = "when = { method = 'GET', query = { t = '{option:word}' } }\nsigned = false\n\
+                             reply = { status = 200, content_type = 'text/plain', body = '{option:key}' }";
+            let text = format!("title = 'X'\n{options}\n[verify]\n{TOKEN}\n[[handshake]]\n{handshake}");
+            Provider::from_toml("x", &text)
+        };
+        let declared = "options = { word = 'a word', key = 'a key' }";
+        let set = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect::<Options>();
+        let provider = file(declared).unwrap();
+        assert!(provider.clone().with_own(&[], set(&["word", "key"])).is_ok());
+        let error = provider.with_own(&[], set(&["wrd"])).unwrap_err().to_string();
+        assert_eq!(error, "`options` has no `wrd` for this provider (key, word)");
+        let error = file("options = { word = 'a word', key = 'a key', hosts = 'some' }").unwrap_err().to_string();
+        assert!(error.contains("`options` declares `hosts`, which nothing in it uses"), "{error}");
+        // What a source describes itself has no list of its own.
+        let message = BODY.replace("{body}", "{option:id}.{body}");
+        let inline = custom(&message, "").unwrap();
+        assert!(inline.clone().with_own(&[], set(&["id"])).is_ok());
+        let error = inline.with_own(&[], set(&["id", "ids"])).unwrap_err().to_string();
+        assert_eq!(error, "`options` has no `ids` for this provider (id)");
+        let error = custom(BODY, "").unwrap().with_own(&[], set(&["jwks"])).unwrap_err().to_string();
+        assert_eq!(error, "`options` has no `jwks` for this provider (there are none)");
     }
 
     #[test]

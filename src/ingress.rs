@@ -28,10 +28,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, X_CONTENT_TYPE_OPTIONS};
+use actix_web::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::http::{ConnectionType, StatusCode};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
+use bytestring::ByteString;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
 
@@ -47,7 +50,7 @@ use schema::OnInvalid;
 use settings::Ack;
 
 use crate::catalogue;
-use crate::event::{Envelope, Headers, Request};
+use crate::event::{Envelope, Headers, Request, json};
 use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
@@ -80,9 +83,9 @@ pub struct Ingress {
 /// What an accepted request is answered.
 enum Reply {
     /// The event is new and on disk.
-    Accepted(String),
+    Accepted(ByteString),
     /// The event was accepted before.
-    Duplicate(String),
+    Duplicate(ByteString),
     /// The request was a challenge.
     Handshake(catalogue::Reply),
 }
@@ -166,8 +169,8 @@ impl Ingress {
     }
 
     /// Answers one request; once the process stops, the connection ends with the answer.
-    async fn handle(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-        let mut response = self.answer(request, payload).await;
+    async fn handle(&self, request: actix_http::Request) -> HttpResponse {
+        let mut response = self.answer(request).await;
         if self.stopping.load(Ordering::Relaxed) {
             // A sender that is told does not send its next request into a socket that is about to go.
             response.head_mut().set_connection_type(ConnectionType::Close);
@@ -175,7 +178,8 @@ impl Ingress {
         response
     }
 
-    async fn answer(&self, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    async fn answer(&self, mut request: actix_http::Request) -> HttpResponse {
+        let payload = request.take_payload();
         let start = std::time::Instant::now();
         let _in_flight = InFlight::new(&self.in_flight);
         let setup = self.setup.load_full();
@@ -214,9 +218,9 @@ impl Ingress {
         &self,
         setup: &Setup,
         source: &Source,
-        http: &HttpRequest,
+        http: &actix_http::Request,
         head: &Head<'_>,
-        payload: web::Payload,
+        payload: actix_http::Payload,
         span: &mut Span,
     ) -> Result<Reply, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
@@ -230,7 +234,7 @@ impl Ingress {
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
-            query: http.query_string(),
+            query: http.uri().query().unwrap_or_default(),
             headers: head,
             body: &wire,
             public_url: source.public_url.as_deref(),
@@ -240,9 +244,13 @@ impl Ingress {
             prove::act(source, &mut reply, deadline).await?;
             return Ok(Reply::Handshake(reply));
         }
+        if http.path() != source.path {
+            // Of the paths besides the source's own, only handshakes are of use.
+            return Err(Refusal::UnknownSource);
+        }
         let now_ms = self.journal.now_ms();
         let step = span.child("verify");
-        let verified = prove::verified(source, &request, (now_ms / 1000) as i64, deadline).await;
+        let verified = prove::verified(source, &request, client, (now_ms / 1000) as i64, deadline).await;
         let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         drop(step);
         if let Some(mut reply) = source.provider.handshake(&request, true) {
@@ -270,8 +278,8 @@ impl Ingress {
             source.figures.id_conflicts.inc();
         }
         let event = &sealed.envelope;
-        let id = event.id.to_string();
-        span.set("cloudevents.event_id", || id.clone());
+        let id = event.id.clone();
+        span.set("cloudevents.event_id", || id.to_string());
         span.set("cloudevents.event_type", || event.kind.to_string());
         let (reply, sequence) = match appended {
             Appended::New(sequence) => {
@@ -352,8 +360,13 @@ fn respond(source: &Source, reply: Reply) -> HttpResponse {
     match &source.provider.contract.success_body {
         Some(body) => response.body(body.clone()),
         None => {
-            let id = serde_json::Value::from(id);
-            response.content_type("application/json").body(format!(r#"{{"status":"{status}","id":{id}}}"#))
+            let mut body = Vec::with_capacity(64 + id.len());
+            for text in [r#"{"status":""#, status, r#"","id":"#] {
+                body.extend_from_slice(text.as_bytes());
+            }
+            json::write_string(&id, &mut body);
+            body.push(b'}');
+            response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json"))).body(body)
         }
     }
 }

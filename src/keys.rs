@@ -7,13 +7,15 @@
 //! - Only URLs that the provider's file or the source allows are asked, over https, without redirects, under caps of
 //!   size and time.
 //! - A fetch that fails keeps the keys that are there; a request that lacks a key is never refused for our own lack of it.
-//! - However many requests name unknown keys, fetches stay bounded.
+//! - However many requests name unknown keys, fetches stay bounded, and no sender uses up what is there for the others.
+//! - Keys that an authentic request has named give way to none that anybody named.
 //! - A learnt secret is on disk before it is believed.
 //!
 //! Knows nothing of HTTP servers or configuration files.
 
 mod fetch;
 mod keeper;
+mod slot;
 mod store;
 
 use std::path::Path;
@@ -32,6 +34,9 @@ pub use store::{Store, StoreError};
 
 /// Most requests that wait for the keeper at once; more are told to come again.
 const WAITING: usize = 256;
+
+/// What counts as one sender's address; `None`: all that have none.
+pub type Asker = Option<u64>;
 
 /// What came of asking for a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +61,8 @@ pub enum Learnt {
 }
 
 enum Ask {
-    Key(String, oneshot::Sender<Found>),
+    Key { url: String, by: Asker, done: oneshot::Sender<Found> },
+    Proven(String),
     Visit(url::Url),
     Learn { secret: Secret, first_only: bool, done: oneshot::Sender<Learnt> },
     Show { text: Secret, done: oneshot::Sender<Learnt> },
@@ -110,13 +116,21 @@ impl Ring {
         self.shared.keys.load()
     }
 
-    /// Has the keys at `url` fetched, unless that was just done.
-    pub async fn fetch(&self, url: String) -> Found {
+    /// Has the keys at `url` fetched, unless that was just done, for a request of `by` that nothing proves yet.
+    pub async fn fetch(&self, url: String, by: Asker) -> Found {
         let (done, answer) = oneshot::channel();
-        if !self.ask(Ask::Key(url, done)) {
+        if !self.ask(Ask::Key { url, by, done }) {
             return Found::Unreachable;
         }
         answer.await.unwrap_or(Found::Unreachable)
+    }
+
+    /// Notes that an authentic request has named the keys at `url`.
+    pub fn proven(&self, url: String) {
+        // Where too much waits, the next request says it again.
+        if !self.load().are_proven(&url) {
+            self.ask(Ask::Proven(url));
+        }
     }
 
     /// Has `url` visited in the background; `false` where too much waits already.

@@ -30,7 +30,7 @@ use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _};
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, Server};
+use actix_web::dev::Server;
 use actix_web::rt::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
@@ -86,7 +86,7 @@ where
     E: Fn(&Request) -> Option<HttpResponse> + Clone + Send + 'static,
     F: Fn() -> I + Clone + Send + 'static,
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S: ServiceFactory<Request, Config = ()> + 'static,
     S::Error: Into<actix_web::Error> + 'static,
     S::InitError: std::fmt::Debug,
     S::Response: Into<Response<B>> + 'static,
@@ -100,7 +100,6 @@ where
     let requests = move || {
         let entry = entry.clone();
         let application = factory().into_factory().map_err(|error| error.into().error_response());
-        let application = actix_service::map_config(application, |()| AppConfig::default());
         let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
             let pulse = request.conn_data::<Rc<Pulse>>().cloned();
             let busy = pulse.map(Pulse::begin);

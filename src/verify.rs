@@ -7,7 +7,7 @@
 //! ```
 //! Reading order: [`Spec`], [`check`], then one file a family: `hmac`, `digest`, `public`, `jwt`, `token`, `basic`. What they
 //! share: `rule` (what all of them answer), `origin` (where public keys come from), `field` (where a value stands), `stamp` (the replay window), `template` (what is signed), `signed` (these
-//! three together), `key` (how a secret is written), `sign` (the sender's side).
+//! three together), `key` (how a secret is written), `keyset` (the keys of a source at one time), `sign` (the sender's side).
 //!
 //! Invariants
 //! - Pure: no clock, no I/O. The bytes that are checked are the bytes as they came over the wire.
@@ -22,12 +22,14 @@ mod basic;
 mod canonical;
 mod chain;
 mod challenge;
+mod cipher;
 mod digest;
 mod explain;
 mod field;
 mod hmac;
 mod jwt;
 mod key;
+mod keyset;
 mod material;
 mod origin;
 mod public;
@@ -47,15 +49,17 @@ use crate::event::{Request, Secret};
 
 pub use chain::ChainSpec;
 pub use challenge::Challenge;
+pub use cipher::decrypt;
 pub use digest::DigestSpec;
 pub use explain::explain;
 pub use field::FieldSpec;
 pub use hmac::{Hash, HmacSpec};
 pub use jwt::{HashSpec, JwtAlgorithm, JwtSpec, Values};
 pub use key::SecretForm;
+pub use keyset::Keys;
 pub use origin::{OriginSpec, Pattern};
 pub use public::{Algorithm, SignatureSpec};
-pub use rule::{Keys, Rule};
+pub use rule::Rule;
 pub use sign::{Draft, SignError, edit_signature, sign};
 pub use signed::Encoding;
 pub use sns::SnsSpec;
@@ -63,7 +67,8 @@ pub use stamp::{StampSpec, Unit};
 pub use token::TokenSpec;
 pub use truelayer::TrueLayerSpec;
 
-use rule::{Family, KeySet};
+use keyset::KeySet;
+use rule::Family;
 
 /// Most signatures of one request that are looked at: rotation needs two, an attacker would send thousands.
 pub const MAX_SIGNATURES: usize = 16;
@@ -223,12 +228,12 @@ pub fn check(rule: &Rule, keys: &Keys, request: &Request, now_s: i64) -> Result<
         (Family::Jwt(rule), KeySet::Jwt(keys)) => Some(rule.check(keys, from, request, now_s)?),
         (Family::Sns(rule), KeySet::Public(keys)) => {
             let wanted = origin::Wanted::default();
-            rule.check(&rule::candidates(keys, from, request, wanted, now_s)?, request, now_s)?;
+            rule.check(&keyset::candidates(keys, from, request, wanted, now_s)?, request, now_s)?;
             Some(0)
         }
         (Family::TrueLayer(rule), KeySet::Public(keys)) => {
             let parts = rule.read(request)?;
-            rule.check(&rule::candidates(keys, from, request, parts.wanted(), now_s)?, &parts, request)?;
+            rule.check(&keyset::candidates(keys, from, request, parts.wanted(), now_s)?, &parts, request)?;
             Some(0)
         }
         (Family::Token(rule), KeySet::Token(keys)) => Some(rule.check(keys, request)?),

@@ -86,21 +86,24 @@ impl Reloads {
 
     /// Reads, makes all parts, and only then replaces any; the keys that need a restart.
     async fn attempt(&mut self) -> anyhow::Result<Vec<String>> {
-        let origin = self.origin.clone();
+        let (origin, started) = (self.origin.clone(), self.started.clone());
         let read = tokio::task::spawn_blocking(move || {
             // Before the files are read: what changes in between is found as a change again.
             let seen = Contents::of(origin.files());
             let config = origin.load().map_err(anyhow::Error::from).and_then(|mut config| {
+                let needs_restart = needs_restart(&started, &config);
+                // What is kept beside the journal, such as learnt secrets, stays where the journal is.
+                config.journal.dir.clone_from(&started.journal.dir);
                 if config.demo {
                     demo::add(&mut config).context("cannot make the secret of the demo source")?;
                 }
-                Ok(config)
+                Ok((config, needs_restart))
             });
             (seen, config)
         });
         let (seen, config) = read.await.context("reading the configuration panicked")?;
         self.watch.follow(seen);
-        let mut config = config?;
+        let (mut config, needs_restart) = config?;
         if config.admin.token.is_none() && !self.started.admin.listen.is_local() {
             // The listener stays where others reach it until the next start, and so does its token.
             config.admin.token = self.current.load().admin.token.clone();
@@ -123,7 +126,6 @@ impl Reloads {
         self.ingress.replace(parts.ingress);
         self.admin.setup.store(Arc::new(parts.admin));
         self.certificates.replace(&config, &self.admin.parts.metrics);
-        let needs_restart = needs_restart(&self.started, &config);
         self.current.store(Arc::new(config));
         Ok(needs_restart)
     }

@@ -356,12 +356,12 @@ impl Connection {
     }
 }
 
-/// The failure after which the session is of no more use.
 async fn watch(connection: &mut MultiplexedConnection, key: &str) -> Result<(), Failure> {
     let answer: Value = redis::cmd("WATCH").arg(key).query_async(connection).await.map_err(|error| failure(&error))?;
     wire::answer(answer).map(drop)
 }
 
+/// The failure after which the session is of no more use.
 fn fatal(outcome: &Outcome) -> Option<Failure> {
     match outcome {
         Outcome::Retry(failure) if matches!(failure.reason, Reason::Connection | Reason::Timeout) => {

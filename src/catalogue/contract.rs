@@ -1,6 +1,6 @@
 //! The file `providers/<name>.toml`, key by key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -40,6 +40,10 @@ pub struct Contract {
     /// How long after the event it still tries; zero: it never tries again. `None`: it does not say.
     #[serde(default, deserialize_with = "units::optional_duration")]
     pub retry_horizon: Option<Duration>,
+    /// From where the sender sends, as `allow_ips` takes it: where it publishes its networks, or these. Empty: it does not
+    /// say.
+    #[serde(default)]
+    pub addresses: Vec<String>,
     /// Whether nobody has seen this contract at work: the facts are few and from second hand.
     #[serde(default)]
     pub experimental: bool,
@@ -87,6 +91,8 @@ pub struct EventSpec {
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
     pub time: Vec<Value>,
+    /// Zone of times that name none, as `2023-11-14 22:13:20` does: `+00:00`, `-08:00`. Left out, these are no times.
+    pub time_zone: Option<String>,
     /// The resource that the event is about.
     #[serde(deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]
@@ -103,6 +109,10 @@ pub struct HandshakeSpec {
     pub signed: bool,
     /// The answer.
     pub reply: ReplySpec,
+    /// Place of a text in which the challenge is encrypted, e.g. `body:/encrypt`: Base64 of an initialisation vector and
+    /// of what AES-256-CBC makes under the SHA-256 of a secret. `when.body` and the answer read what is in it.
+    #[serde(default)]
+    pub decrypt: Option<String>,
     /// What `{hmac:…}` in the answer may sign; an event whose signed text is that is not believed.
     #[serde(default)]
     pub challenge: Challenge,
@@ -144,6 +154,9 @@ pub struct RememberSpec {
 pub struct When {
     /// The method.
     pub method: Option<String>,
+    /// Path, where the sender asks at another one than the source's, e.g. `/.well-known/…`. Nothing but this handshake is
+    /// answered there; of several sources whose senders ask there, the first by path answers.
+    pub path: Option<String>,
     /// JSON Pointer into the body, and the scalar there.
     pub body: BTreeMap<String, String>,
     /// Query parameter, and its value.
@@ -261,6 +274,7 @@ impl Contract {
             busy_status: unavailable(),
             timeout: None,
             retry_horizon: None,
+            addresses: Vec::new(),
             experimental: false,
             options: BTreeMap::new(),
             inline: true,
@@ -270,6 +284,14 @@ impl Contract {
             handshake: Vec::new(),
             sample: Sample::default(),
             example: Vec::new(),
+        }
+    }
+
+    /// - `used`: names of the options that its scheme and its handshakes make use of.
+    pub(super) fn has_use_for(&self, used: &BTreeSet<String>) -> Result<(), ContractError> {
+        match self.options.keys().find(|name| !self.inline && !used.contains(*name)) {
+            Some(name) => Err(ContractError::key("options", format!("declares `{name}`, which nothing in it uses"))),
+            None => Ok(()),
         }
     }
 

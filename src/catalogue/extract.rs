@@ -41,6 +41,8 @@ pub(super) struct Plan {
     id: Vec<Place>,
     kind: Vec<Place>,
     time: Vec<Place>,
+    /// Of times that name none, as an offset in RFC 3339.
+    time_zone: Option<String>,
     subject: Vec<Place>,
     partition_key: Vec<Place>,
     pointers: Pointers,
@@ -53,6 +55,7 @@ impl Plan {
             id: compiler.places(&event.id)?,
             kind: compiler.places(&event.kind)?,
             time: compiler.places(&event.time)?,
+            time_zone: event.time_zone.as_deref().map(zone).transpose()?,
             subject: compiler.places(&event.subject)?,
             partition_key: compiler.places(partition_key)?,
             pointers: compiler.finish()?,
@@ -69,11 +72,12 @@ impl Provider {
         let reader = Reader::new(request, body, &plan.pointers);
         let name = |text: Cow<str>| plain(&text, MAX_NAME);
         let subject = |text: Cow<str>| plain(&text, MAX_SUBJECT);
+        let zone = plan.time_zone.as_deref();
         Extracted {
             is_json: reader.is_json(),
             id: plan.id.iter().filter_map(|place| reader.read(place)).find_map(name),
             kind: plan.kind.iter().filter_map(|place| reader.read(place)).find_map(name),
-            time: plan.time.iter().filter_map(|place| reader.read(place)).find_map(|text| instant(&text)),
+            time: plan.time.iter().filter_map(|place| reader.read(place)).find_map(|text| instant(&text, zone)),
             subject: plan.subject.iter().filter_map(|place| reader.read(place)).find_map(subject),
             partition_key: plan.partition_key.iter().filter_map(|place| reader.read(place)).find_map(subject),
         }
@@ -88,8 +92,9 @@ fn plain(text: &str, max: usize) -> Option<String> {
 }
 
 /// A provider's time as RFC 3339 in UTC: from Unix seconds (fractions allowed), Unix milliseconds (from 10^11 on:
-/// as seconds that would be the year 5138), or RFC 3339. `None` where UTC has no such year of four digits.
-fn instant(text: &str) -> Option<String> {
+/// as seconds that would be the year 5138), or RFC 3339, with `zone` where it may name none. `None` where UTC has no such
+/// year of four digits.
+fn instant(text: &str, zone: Option<&str>) -> Option<String> {
     let text = text.trim();
     let at = match text.split_once('.').unwrap_or((text, "")) {
         (whole, part) if digits(whole) && (part.is_empty() || digits(part)) => {
@@ -98,9 +103,20 @@ fn instant(text: &str) -> Option<String> {
             let nanos = if whole < 100_000_000_000 { whole * 1_000_000_000 + nanos } else { whole * 1_000_000 };
             OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?
         }
-        _ => OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(time::UtcOffset::UTC)?,
+        _ => {
+            let local = |zone: &str| OffsetDateTime::parse(&format!("{text}{zone}"), &Rfc3339).ok();
+            let at = OffsetDateTime::parse(text, &Rfc3339).ok().or_else(|| zone.and_then(local));
+            at?.checked_to_offset(time::UtcOffset::UTC)?
+        }
     };
     at.format(&Rfc3339).ok()
+}
+
+/// Checks an offset such as `+07:00`.
+fn zone(text: &str) -> Result<String, ContractError> {
+    let is_offset = OffsetDateTime::parse(&format!("2000-01-01T00:00:00{text}"), &Rfc3339).is_ok() && text.len() == 6;
+    let bad = || ContractError::key("event.time_zone", "is no offset from UTC such as \"+00:00\" or \"-08:00\"");
+    is_offset.then(|| text.to_owned()).ok_or_else(bad)
 }
 
 fn digits(text: &str) -> bool {
@@ -114,7 +130,23 @@ mod tests {
 
     #[track_caller]
     fn time(text: &str, expected: Option<&str>) {
-        assert_eq!(instant(text).as_deref(), expected, "{text:?}");
+        assert_eq!(instant(text, None).as_deref(), expected, "{text:?}");
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_read_in_the_one_that_the_sender_documents() {
+        let zoned = |text: &str| instant(text, Some("+07:00"));
+        assert_eq!(zoned("2023-11-15 05:13:20").as_deref(), Some("2023-11-14T22:13:20Z"));
+        assert_eq!(zoned("2023-11-15T05:13:20.902").as_deref(), Some("2023-11-14T22:13:20.902Z"));
+        assert_eq!(zoned("2023-11-14T22:13:20Z").as_deref(), Some("2023-11-14T22:13:20Z"), "what it names counts");
+        assert_eq!(zoned("1700000000").as_deref(), Some("2023-11-14T22:13:20Z"));
+        assert_eq!(zoned("2023-11-15"), None);
+        assert_eq!(instant("2023-11-15 05:13:20", None), None, "nobody knows whose midday that is");
+        for zone in ["", "Z", "7", "+7:00", "UTC", "+0700", "+25:00", ".5Z+01"] {
+            let event = toml::from_str(&format!("time_zone = '{zone}'")).unwrap();
+            let error = Provider::custom("shop", Spec::None {}, event).unwrap_err().to_string();
+            assert!(error.contains("`event.time_zone` is no offset"), "{zone}: {error}");
+        }
     }
 
     fn extract(event: &str, headers: &[(&str, &str)], body: &str) -> Extracted {

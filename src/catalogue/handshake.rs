@@ -1,17 +1,20 @@
 //! Challenges: requests by which a sender makes sure of its receiver, answered and never ferried.
 
-use std::collections::BTreeMap;
+mod parts;
+
+use std::collections::BTreeSet;
 
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
+use parts::{Part, declared, encrypted, parts, place};
+
 use super::contract::{Contract, HandshakeSpec};
 use super::read::{Compiler, Place, Reader};
-use super::value::Value;
 use super::{ContractError, Provider};
 use crate::event::json::Pointers;
 use crate::event::{Options, Request, Secret};
-use crate::verify::{self, Challenge, Encoding, Hash, Pattern, Rule};
+use crate::verify::{self, Challenge, Pattern, Rule};
 
 /// The answer to a challenge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub(super) struct Handshake {
     /// What is signed for whoever asks.
     challenge: Challenge,
     method: Option<String>,
+    path: Option<String>,
     conditions: Vec<(Place, Wanted)>,
     without: Vec<Place>,
     without_option: Vec<String>,
@@ -78,6 +82,8 @@ pub(super) struct Handshake {
     headers: Vec<(String, Vec<Part>)>,
     body: Vec<Part>,
     pointers: Pointers,
+    /// Where the body that is meant stands, encrypted.
+    encrypted: Option<(Place, Pointers)>,
 }
 
 /// An [`Effect`], and where in the request it stands.
@@ -93,14 +99,6 @@ enum Wanted {
     Any,
     Text(String),
     Option(String),
-}
-
-#[derive(Debug, Clone)]
-enum Part {
-    Literal(String),
-    Insert(Place),
-    Option(String),
-    Mac(Hash, Encoding, Place),
 }
 
 /// Reflected text in these types is text for every client; in HTML it would be markup.
@@ -135,7 +133,14 @@ impl Handshake {
                 conditions.push((place, expected));
             }
         }
-        if conditions.is_empty() && when.method.as_deref().is_none_or(|method| method == "POST") {
+        if when.path.as_ref().is_some_and(|path| !path.starts_with('/') || spec.signed) {
+            return Err(ContractError::key(
+                "handshake.when",
+                "has a `path` that does not begin with `/`, or that is signed",
+            ));
+        }
+        if conditions.is_empty() && when.path.is_none() && when.method.as_deref().is_none_or(|method| method == "POST")
+        {
             return Err(ContractError::key("handshake.when", "has no condition, so no event would get through"));
         }
         let without = when.without.iter().map(|text| place(&mut compiler, text, "handshake.when"));
@@ -156,6 +161,7 @@ impl Handshake {
             signed: spec.signed,
             challenge: spec.challenge.clone(),
             method: when.method.clone(),
+            path: when.path.clone(),
             conditions,
             without,
             without_option,
@@ -165,7 +171,26 @@ impl Handshake {
             headers,
             body,
             pointers: compiler.finish()?,
+            encrypted: spec.decrypt.as_ref().map(|text| encrypted(text)).transpose()?,
         })
+    }
+
+    /// Names of the options that it makes use of.
+    pub(super) fn options(&self) -> BTreeSet<String> {
+        let mut names: BTreeSet<String> = self.without_option.iter().cloned().collect();
+        names.extend(self.conditions.iter().filter_map(|(_, wanted)| match wanted {
+            Wanted::Option(name) => Some(name.clone()),
+            _ => None,
+        }));
+        let parts = self.headers.iter().flat_map(|(_, parts)| parts).chain(&self.body);
+        names.extend(parts.filter_map(|part| match part {
+            Part::Option(name) => Some(name.clone()),
+            _ => None,
+        }));
+        if matches!(self.effect, Some(Wish::Visit(..))) {
+            names.insert("hosts".to_owned());
+        }
+        names
     }
 
     /// What it signs for anybody.
@@ -176,10 +201,19 @@ impl Handshake {
     }
 
     fn answer(&self, request: &Request, rule: &Rule, own: &Own) -> Option<Reply> {
-        if self.method.as_ref().is_some_and(|method| method != request.method) {
+        let Some((place, pointers)) = &self.encrypted else { return self.answer_to(request, request.body, rule, own) };
+        let text = Reader::new(request, request.body, pointers).read(place)?.into_owned();
+        let bodies = own.secrets.iter().filter_map(|secret| verify::decrypt(secret, &text));
+        bodies.into_iter().find_map(|body| self.answer_to(request, &body, rule, own))
+    }
+
+    fn answer_to(&self, request: &Request, body: &[u8], rule: &Rule, own: &Own) -> Option<Reply> {
+        if self.method.as_ref().is_some_and(|method| method != request.method)
+            || self.path.as_ref().is_some_and(|path| path != request.path)
+        {
             return None;
         }
-        let reader = Reader::new(request, request.body, &self.pointers);
+        let reader = Reader::new(request, body, &self.pointers);
         if self.without.iter().any(|place| reader.read(place).is_some())
             || self.without_option.iter().any(|name| own.options.get(name).is_some())
         {
@@ -291,6 +325,11 @@ impl Provider {
         self.handshakes.iter().any(|handshake| handshake.effect.is_some())
     }
 
+    /// Paths besides the source's own at which its sender asks.
+    pub fn further_paths(&self) -> impl Iterator<Item = &str> {
+        self.handshakes.iter().filter_map(|handshake| handshake.path.as_deref())
+    }
+
     /// The answer to `request`, if it is a challenge. Those that bear a signature are answered only once `verified`.
     ///
     /// `request.body` is read; where the body is content-encoded, give the request with the decoded one.
@@ -298,67 +337,6 @@ impl Provider {
         let open = self.handshakes.iter().filter(|handshake| verified || !handshake.signed);
         open.into_iter().find_map(|handshake| handshake.answer(request, &self.rule, &self.own))
     }
-}
-
-fn place(compiler: &mut Compiler, text: &str, key: &'static str) -> Result<Place, ContractError> {
-    let value = Value::parse(text).map_err(|e| ContractError::key(key, format!("holds {e}")))?;
-    compiler.place(&value)
-}
-
-fn declared(name: &str, options: &BTreeMap<String, String>, key: &'static str) -> Result<String, ContractError> {
-    let known = options.contains_key(name);
-    known.then(|| name.to_owned()).ok_or_else(|| ContractError::key(key, format!("names the unknown option `{name}`")))
-}
-
-/// Splits a reply at its placeholders; other braces are text, as in JSON.
-fn parts(
-    compiler: &mut Compiler,
-    mut text: &str,
-    options: &BTreeMap<String, String>,
-) -> Result<Vec<Part>, ContractError> {
-    const KEY: &str = "handshake.reply";
-    let mut parts = Vec::new();
-    let mut literal = String::new();
-    while let Some((before, from)) = text.split_once('{') {
-        literal.push_str(before);
-        let (name, after) = from.split_once('}').unwrap_or((from, ""));
-        let part = match name.split_once(':') {
-            Some(("body" | "query" | "header" | "form", _)) => Part::Insert(place(compiler, name, KEY)?),
-            Some(("option", name)) => Part::Option(declared(name, options, KEY)?),
-            Some(("hmac", rest)) => mac(compiler, rest)?,
-            _ => {
-                literal.push('{');
-                text = from;
-                continue;
-            }
-        };
-        parts.push(Part::Literal(std::mem::take(&mut literal)));
-        parts.push(part);
-        text = after;
-    }
-    literal.push_str(text);
-    parts.push(Part::Literal(literal));
-    Ok(parts)
-}
-
-/// Reads `sha256:hex:body:/pointer`.
-fn mac(compiler: &mut Compiler, text: &str) -> Result<Part, ContractError> {
-    const KEY: &str = "handshake.reply";
-    let bad = || ContractError::key(KEY, format!("holds `{{hmac:{text}}}`, which is not hmac:HASH:ENCODING:PLACE"));
-    let (hash, rest) = text.split_once(':').ok_or_else(bad)?;
-    let (encoding, value) = rest.split_once(':').ok_or_else(bad)?;
-    let hash = match hash {
-        "sha1" => Hash::Sha1,
-        "sha256" => Hash::Sha256,
-        "sha512" => Hash::Sha512,
-        _ => return Err(bad()),
-    };
-    let encoding = match encoding {
-        "hex" => Encoding::Hex,
-        "base64" => Encoding::Base64,
-        _ => return Err(bad()),
-    };
-    Ok(Part::Mac(hash, encoding, place(compiler, value, KEY)?))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Provider {
         if kind.is_some() || !sample.kind.is_empty() {
             put(&mut draft, event.kind.first(), kind.unwrap_or(&sample.kind));
         }
-        put_time(&mut draft, event.time.first(), now_s);
+        put_time(&mut draft, event.time.first(), event.time_zone.as_deref(), now_s);
         for name in self.rule.covered_headers() {
             let present = draft.headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
             if !present && self.rule.timestamp_header() != Some(name) {
@@ -109,8 +109,19 @@ fn edit_json(body: &mut Vec<u8>, pointer: &str, new: impl FnOnce(Option<&Json>) 
     }
 }
 
-fn put_time(draft: &mut Draft, place: Option<&Value>, now_s: i64) {
-    let text = OffsetDateTime::from_unix_timestamp(now_s).ok().and_then(|at| at.format(&Rfc3339).ok());
+/// As a sender writes it that names no zone.
+fn local(at: OffsetDateTime, zone: &str) -> Option<String> {
+    let offset = OffsetDateTime::parse(&format!("2000-01-01T00:00:00{zone}"), &Rfc3339).ok()?.offset();
+    let text = at.checked_to_offset(offset)?.format(&Rfc3339).ok()?;
+    Some(text.get(..19)?.replacen('T', " ", 1))
+}
+
+fn put_time(draft: &mut Draft, place: Option<&Value>, zone: Option<&str>, now_s: i64) {
+    let at = OffsetDateTime::from_unix_timestamp(now_s).ok();
+    let text = match zone {
+        None => at.and_then(|at| at.format(&Rfc3339).ok()),
+        Some(zone) => at.and_then(|at| local(at, zone)),
+    };
     match (place, text) {
         (Some(Value::Body(pointer)), text) => edit_json(&mut draft.body, pointer, |old| match old {
             Some(Json::Number(n)) if n.as_f64().is_some_and(|n| n >= 100_000_000_000.0) => {

@@ -167,10 +167,15 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     );
     for (label, values) in [("event type", &event.kind), ("event time", &event.time), ("subject", &event.subject)] {
         if !values.is_empty() {
-            add(label, places(values));
+            let zone = event.time_zone.as_ref().filter(|_| label == "event time");
+            let zone = zone.map_or_else(String::new, |zone| format!(", at {zone} where it names no zone"));
+            add(label, format!("{}{zone}", places(values)));
         }
     }
     add("methods", contract.methods.join(", "));
+    if !contract.addresses.is_empty() {
+        add("addresses", format!("{} (for allow_ips)", contract.addresses.join(", ")));
+    }
     for (name, purpose) in &contract.options {
         add("option", format!("{name}: {purpose}"));
     }
@@ -261,12 +266,14 @@ fn places(values: &[Value]) -> String {
 fn shake(handshake: &HandshakeSpec) -> String {
     let when = &handshake.when;
     let mut conditions: Vec<String> = when.method.iter().cloned().collect();
+    conditions.extend(when.path.iter().map(|path| format!("at {path}")));
     let all = [("body:", &when.body), ("query:", &when.query), ("header:", &when.header), ("form:", &when.form)];
     for (label, pairs) in all {
         conditions.extend(pairs.iter().map(|(name, value)| format!("{label}{name} = {value}")));
     }
     conditions.extend(when.without.iter().map(|place| format!("no {place}")));
     conditions.extend(when.without_option.iter().map(|name| format!("no options.{name}")));
+    conditions.extend(handshake.decrypt.iter().map(|place| format!("encrypted in {place}")));
     let signed = if handshake.signed { "signed" } else { "unsigned" };
     let reply = &handshake.reply;
     let headers: String = reply.headers.iter().map(|(name, value)| format!(" {name}: {value}")).collect();

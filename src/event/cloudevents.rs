@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 pub use read::Unreadable;
 
 use super::Stored;
+use super::json::write_string;
 
 /// Media type of the structured form.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
@@ -103,17 +104,6 @@ impl Stored {
             out.push(b'"');
         }
         out.push(b'}');
-    }
-}
-
-fn write_string(text: &str, out: &mut Vec<u8>) {
-    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f) {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else {
-        // Writing a string into a Vec cannot fail.
-        let _ = serde_json::to_writer(out, text);
     }
 }
 

@@ -1,7 +1,6 @@
 //! JSON bodies: whether they are JSON, and the few scalars that somebody points at.
 //!
-//! No tree is built. Members at the top are found while the body is validated; a pointer that goes deeper
-//! reads only the value that it goes through once more.
+//! No tree is built: a body is read once ([`scan`]), and what the pointers show is found on the way.
 //!
 //! Invariants
 //! - What [`is_json`] accepts can stand inside a JSON document as it is: UTF-8, one value, no byte order mark.
@@ -12,9 +11,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
+
+mod scan;
 
 /// Deepest nesting of a body that counts as JSON; many parsers, among them our consumers', refuse more.
 pub const MAX_DEPTH: usize = 128;
@@ -45,7 +45,15 @@ pub struct Pointers {
 #[derive(Debug, Clone, Default)]
 struct Node {
     slots: Vec<usize>,
-    children: Vec<(String, Node)>,
+    children: Vec<Child>,
+}
+
+/// A member, or, where its name is one, an index.
+#[derive(Debug, Clone)]
+struct Child {
+    name: String,
+    index: Option<usize>,
+    node: Node,
 }
 
 impl Pointers {
@@ -58,14 +66,14 @@ impl Pointers {
         for pointer in pointers {
             let mut node = &mut all.root;
             for token in tokens(pointer.as_ref())? {
-                let at = match node.children.iter().position(|(name, _)| *name == token) {
+                let at = match node.children.iter().position(|child| child.name == token) {
                     Some(at) => at,
                     None => {
-                        node.children.push((token, Node::default()));
+                        node.children.push(Child { index: index(&token), name: token, node: Node::default() });
                         node.children.len() - 1
                     }
                 };
-                node = &mut node.children[at].1;
+                node = &mut node.children[at].node;
             }
             node.slots.push(all.count);
             all.count += 1;
@@ -78,12 +86,12 @@ impl Pointers {
     /// # Errors
     /// [`NotJson`]: empty, not UTF-8, a byte order mark, not one JSON value, or nested too deep.
     pub fn read<'a>(&self, body: &'a [u8]) -> Result<Picked<'a>, NotJson> {
-        let text = std::str::from_utf8(body).map_err(|_| NotJson)?;
-        if too_deep(body) {
+        // Most bodies are ASCII, which shows faster than UTF-8.
+        if !body.is_ascii() && std::str::from_utf8(body).is_err() {
             return Err(NotJson);
         }
         let mut picked = vec![None; self.count];
-        walk(&self.root, text, &mut picked)?;
+        scan::scan(body, &self.root, &mut picked)?;
         Ok(Picked(picked))
     }
 }
@@ -148,6 +156,18 @@ pub fn replacement(text: &str, pointer: &str, value: Option<&str>) -> Option<(Ra
     Some((range, number.map_or(string, str::to_owned)))
 }
 
+/// Appends `text` to `out` as a JSON string.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    if text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        // Writing a string into a Vec cannot fail.
+        let _ = serde_json::to_writer(out, text);
+    }
+}
+
 fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {
     let bad = || BadPointer(pointer.to_owned());
     if pointer.is_empty() {
@@ -165,125 +185,9 @@ fn tokens(pointer: &str) -> Result<Vec<String>, BadPointer> {
         .collect()
 }
 
-/// Reads one value: its scalars into `picked`, its members by the nodes below `node`.
-/// A value below the top is known to be valid, so only the call for the whole body fails.
-fn walk<'a>(node: &Node, text: &'a str, picked: &mut [Option<Cow<'a, str>>]) -> Result<(), NotJson> {
-    let mut parser = serde_json::Deserializer::from_str(text);
-    let text = text.trim_ascii_start();
-    let members = match text.as_bytes().first() {
-        Some(b'{') if !node.children.is_empty() => parser.deserialize_map(Members(node)),
-        Some(b'[') if !node.children.is_empty() => parser.deserialize_seq(Members(node)),
-        _ => parser.deserialize_ignored_any(IgnoredAny).map(|_| Vec::new()),
-    }
-    .map_err(|_| NotJson)?;
-    parser.end().map_err(|_| NotJson)?;
-    if let Some(value) = scalar(text).filter(|_| !node.slots.is_empty()) {
-        for slot in &node.slots {
-            picked[*slot] = Some(value.clone());
-        }
-    }
-    for ((_, child), value) in node.children.iter().zip(members) {
-        if let Some(value) = value {
-            walk(child, value.get(), picked)?;
-        }
-    }
-    Ok(())
-}
-
-fn scalar(text: &str) -> Option<Cow<'_, str>> {
-    let text = text.trim_ascii_end();
-    match text.as_bytes().first()? {
-        b'"' => string(text),
-        b't' | b'f' | b'-' | b'0'..=b'9' => Some(Cow::Borrowed(text)),
-        _ => None,
-    }
-}
-
-/// The content of a valid JSON string literal; `None` if an escape names half a surrogate pair.
-fn string(literal: &str) -> Option<Cow<'_, str>> {
-    if literal.contains('\\') {
-        serde_json::from_str(literal).ok().map(Cow::Owned)
-    } else {
-        literal.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
-    }
-}
-
-/// Finds the raw text of the children of a node; the last of equal keys stays.
-struct Members<'n>(&'n Node);
-
-impl<'de> Visitor<'de> for Members<'_> {
-    type Value = Vec<Option<&'de RawValue>>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object or an array")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let children = &self.0.children;
-        let mut found = vec![None; children.len()];
-        // The key as raw text: decoding every key would refuse those with half a surrogate pair, which are JSON.
-        while let Some(key) = map.next_key::<&RawValue>()? {
-            let key = string(key.get());
-            match children.iter().position(|(name, _)| key.as_deref() == Some(name)) {
-                Some(at) => found[at] = Some(map.next_value::<&RawValue>()?),
-                None => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(found)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let children = &self.0.children;
-        let wanted: Vec<Option<usize>> = children.iter().map(|(name, _)| index(name)).collect();
-        let mut found = vec![None; children.len()];
-        for n in 0.. {
-            let more = match wanted.iter().position(|w| *w == Some(n)) {
-                Some(at) => {
-                    found[at] = seq.next_element::<&RawValue>()?;
-                    found[at].is_some()
-                }
-                None => seq.next_element::<IgnoredAny>()?.is_some(),
-            };
-            if !more {
-                break;
-            }
-        }
-        Ok(found)
-    }
-}
-
 fn index(token: &str) -> Option<usize> {
     let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
     if plain { token.parse().ok() } else { None }
-}
-
-/// Whether brackets nest deeper than [`MAX_DEPTH`]; looks closely only where there are enough of them.
-fn too_deep(body: &[u8]) -> bool {
-    if openings(body) <= MAX_DEPTH {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for b in body {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_DEPTH {
-            return true;
-        }
-    }
-    false
-}
-
-/// How many brackets open in `body`, in strings as well; in runs that a byte can count, which the compiler makes wide.
-fn openings(body: &[u8]) -> usize {
-    let run = |run: &[u8]| run.iter().fold(0u8, |count, b| count + u8::from(*b == b'{') + u8::from(*b == b'['));
-    body.chunks(usize::from(u8::MAX)).map(|bytes| usize::from(run(bytes))).sum()
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ impl Each {
 }
 
 /// What counts as one address.
-fn key(client: IpAddr) -> u64 {
+pub(super) fn key(client: IpAddr) -> u64 {
     match client.to_canonical() {
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,

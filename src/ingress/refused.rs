@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use actix_web::HttpRequest;
 
 use super::{Ingress, Refusal, Source};
 use crate::event::Request;
@@ -35,7 +34,7 @@ impl Ingress {
     }
 
     /// Notes a request to a path that no source has.
-    pub(super) fn note_unknown(&self, request: &HttpRequest) {
+    pub(super) fn note_unknown(&self, request: &actix_http::Request) {
         let client = request.peer_addr().map(|address| address.ip());
         let seen = || vec![format!("no source has the path `{}`", request.path())];
         self.refusals.note(UNKNOWN, Refusal::UnknownSource.code(), client, self.journal.now_ms(), seen);

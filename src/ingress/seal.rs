@@ -2,18 +2,60 @@
 
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use super::source::{self, Source};
+use super::source::Source;
 use crate::event::{Envelope, Headers, Request};
 use crate::telemetry::trace::Parent;
 
 /// Most bytes of a kept header's value, and of a trace state (W3C).
 const LONGEST_VALUE: usize = 512;
+
+/// Bytes that the texts of most envelopes have in all.
+const TEXTS: usize = 512;
+
+/// Texts of one envelope, in one piece of memory: a dozen small ones cost as much as the signature.
+struct Texts(BytesMut);
+
+impl Texts {
+    fn new() -> Self {
+        Self(BytesMut::with_capacity(TEXTS))
+    }
+
+    fn add(&mut self, text: &str) -> ByteString {
+        self.join(&[text])
+    }
+
+    fn join(&mut self, parts: &[&str]) -> ByteString {
+        parts.iter().for_each(|part| self.0.extend_from_slice(part.as_bytes()));
+        // What came as text is UTF-8.
+        ByteString::try_from(self.0.split().freeze()).unwrap_or_default()
+    }
+
+    fn add_address(&mut self, address: IpAddr) -> ByteString {
+        match address {
+            // Digits are written by hand: the formatter of the standard library takes as long as everything else here.
+            IpAddr::V4(v4) => {
+                let mut text = [0; "255.255.255.255".len()];
+                let mut length = 0;
+                for (n, octet) in v4.octets().into_iter().enumerate() {
+                    let digits = [(n > 0).then_some(b'.'), (octet > 99).then_some(b'0' + octet / 100)];
+                    let digits = digits.into_iter().chain([(octet > 9).then_some(b'0' + octet / 10 % 10)]);
+                    for digit in digits.flatten().chain([b'0' + octet % 10]) {
+                        text[length] = digit;
+                        length += 1;
+                    }
+                }
+                self.add(ascii(&text[..length]))
+            }
+            IpAddr::V6(v6) => self.add(&v6.to_string()),
+        }
+    }
+}
 
 /// An envelope and the digest that it was made with.
 pub struct Sealed {
@@ -33,27 +75,27 @@ pub fn seal(
     now_ms: u64,
 ) -> Sealed {
     let digest: [u8; 32] = Sha256::digest(&content).into();
-    let body_sha256 = hex_text(&digest);
     let found = source.provider.extract(request, &content);
-    let recorded_time = rfc3339(now_ms);
-    let kind = format!("{}.{}", source.provider.id, found.kind.as_deref().unwrap_or("unknown"));
     let parent = parent(request.headers);
+    let mut texts = Texts::new();
+    let body_sha256 = texts.add(ascii(&hex_digits(&digest)));
+    let recorded_time = texts.add(ascii(&rfc3339(now_ms)));
     let envelope = Envelope {
-        id: found.id.map_or_else(|| body_sha256.clone(), ByteString::from),
-        source: source.name.as_str().into(),
-        kind: kind.into(),
-        subject: found.subject.map(ByteString::from),
-        time: found.time.map_or_else(|| recorded_time.clone(), ByteString::from),
-        content_type: header(request, "content-type"),
+        id: found.id.map_or_else(|| body_sha256.clone(), |id| texts.add(&id)),
+        source: texts.add(source.name.as_str()),
+        kind: texts.join(&[&source.provider.id, ".", found.kind.as_deref().unwrap_or("unknown")]),
+        subject: found.subject.map(|subject| texts.add(&subject)),
+        time: found.time.map_or_else(|| recorded_time.clone(), |time| texts.add(&time)),
+        content_type: text(request.headers, "content-type").map(|media_type| texts.add(media_type)),
         recorded_time,
-        delivery_id: delivery_id(now_ms),
-        provider: source.provider.id.as_str().into(),
+        delivery_id: texts.add(delivery_id(now_ms).hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        provider: texts.add(&source.provider.id),
         verification: ByteString::from_static(verification),
         body_sha256,
-        partition_key: found.partition_key.map(ByteString::from),
-        tracestate: parent.and_then(|parent| parent.tracestate).map(ByteString::from),
-        traceparent: parent.map(|parent| parent.traceparent.into()),
-        client_ip: source::text(client),
+        partition_key: found.partition_key.map(|key| texts.add(&key)),
+        tracestate: parent.and_then(|parent| parent.tracestate).map(|state| texts.add(state)),
+        traceparent: parent.map(|parent| texts.add(parent.traceparent)),
+        client_ip: client.map(|client| texts.add_address(client)),
         http_headers: None,
         set_aside: None,
         is_json: found.is_json,
@@ -87,10 +129,6 @@ pub fn parent(headers: &dyn Headers) -> Option<Parent<'_>> {
     Some(Parent { traceparent, tracestate: text(headers, "tracestate") })
 }
 
-fn header(request: &Request, name: &str) -> Option<ByteString> {
-    text(request.headers, name).map(ByteString::from)
-}
-
 /// The value of a header that is there once and is text.
 fn text<'a>(headers: &'a dyn Headers, name: &str) -> Option<&'a str> {
     let value = headers.nth(name, 0)?;
@@ -115,29 +153,28 @@ fn is_traceparent(value: &str) -> bool {
 }
 
 /// A UUIDv7 of this moment.
-fn delivery_id(now_ms: u64) -> ByteString {
-    let id = Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000));
-    (&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()
+fn delivery_id(now_ms: u64) -> Uuid {
+    Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000))
 }
 
 /// Lower-case hex, two digits a byte.
-fn hex_text(digest: &[u8; 32]) -> ByteString {
+fn hex_digits(digest: &[u8; 32]) -> [u8; 64] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; 64];
     for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    ascii(&text)
+    text
 }
 
 /// RFC 3339 in UTC, always to the millisecond, so that times sort as text.
 ///
 /// Digits are written by hand: the formatter of the standard library takes as long as the signature of a small body.
-fn rfc3339(ms: u64) -> ByteString {
+fn rfc3339(ms: u64) -> [u8; 24] {
     let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else {
         // A clock beyond the year 9999.
-        return ByteString::from_static("9999-12-31T23:59:59.999Z");
+        return *b"9999-12-31T23:59:59.999Z";
     };
     let (year, month, day) = time.to_calendar_date();
     let (hour, minute, second, milli) = time.to_hms_milli();
@@ -155,12 +192,12 @@ fn rfc3339(ms: u64) -> ByteString {
         write(end, value.into());
     }
     write(23, milli.into());
-    ascii(&text)
+    text
 }
 
 /// Text that was written digit by digit.
-fn ascii(text: &[u8]) -> ByteString {
-    ByteString::from(std::str::from_utf8(text).unwrap_or_default())
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -184,21 +221,38 @@ mod tests {
 
     #[test]
     fn times_are_rfc_3339_in_utc() {
-        assert_eq!(rfc3339(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(rfc3339(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
-        assert_eq!(rfc3339(1_078_056_001_007), "2004-02-29T12:00:01.007Z");
-        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+        let text = |ms| String::from_utf8(rfc3339(ms).to_vec()).unwrap();
+        assert_eq!(text(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(text(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
+        assert_eq!(text(1_078_056_001_007), "2004-02-29T12:00:01.007Z");
+        assert_eq!(text(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]
     fn digests_are_lower_case_hex() {
         let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
-        assert_eq!(hex_text(&digest), hex::encode(digest));
+        assert_eq!(ascii(&hex_digits(&digest)), hex::encode(digest));
     }
 
     #[test]
     fn delivery_ids_rise_with_time() {
         assert!(delivery_id(1_700_000_000_000) < delivery_id(1_700_000_000_001));
-        assert_eq!(Uuid::parse_str(&delivery_id(1)).unwrap().get_version_num(), 7);
+        assert_eq!(delivery_id(1).get_version_num(), 7);
+    }
+
+    #[test]
+    fn texts_share_one_piece_of_memory_and_are_what_was_put_in() {
+        let mut texts = Texts::new();
+        let long = "é".repeat(TEXTS);
+        let (one, two) = (texts.add("one"), texts.join(&["shop", ".", "paid"]));
+        assert_eq!((&*one, &*two, &*texts.add(""), &*texts.add(&long)), ("one", "shop.paid", "", &*long));
+        assert_eq!(one.as_bytes().as_ptr().wrapping_add(3), two.as_bytes().as_ptr());
+    }
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for address in ["0.0.0.0", "127.0.0.1", "10.99.100.255", "9.10.101.200", "::1", "2001:db8::ff00:42:8329"] {
+            assert_eq!(Texts::new().add_address(address.parse().unwrap()), address);
+        }
     }
 }

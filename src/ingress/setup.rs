@@ -13,6 +13,8 @@ use crate::listener::Proxies;
 pub struct Setup {
     /// By path.
     sources: HashMap<String, Source>,
+    /// Paths at which senders ask besides, and that of the source which answers.
+    further: HashMap<String, String>,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Proxies,
     /// How long a body may take.
@@ -28,7 +30,17 @@ pub struct Setup {
 impl Setup {
     /// The limits of `server` for `sources`, whose paths differ.
     pub fn new(server: &Server, sources: Vec<Source>, confirmed: Confirmed) -> Self {
+        let mut further = HashMap::new();
+        for source in &sources {
+            for path in source.provider.further_paths() {
+                let first: &mut String = further.entry(path.to_owned()).or_insert_with(|| source.path.clone());
+                if source.path < *first {
+                    first.clone_from(&source.path);
+                }
+            }
+        }
         Self {
+            further,
             sources: sources.into_iter().map(|source| (source.path.clone(), source)).collect(),
             trusted_proxies: server.trusted_proxies.clone(),
             pace: Pace {
@@ -42,9 +54,9 @@ impl Setup {
         }
     }
 
-    /// The source whose endpoint this path is.
+    /// The source whose endpoint this path is, or whose sender asks here for a sign of consent.
     pub fn source(&self, path: &str) -> Option<&Source> {
-        self.sources.get(path)
+        self.sources.get(path).or_else(|| self.sources.get(self.further.get(path)?))
     }
 
     /// The source of this name.

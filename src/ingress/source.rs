@@ -1,6 +1,5 @@
 //! One configured sender, ready to receive from.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,9 +163,4 @@ impl Source {
         let signature = name.contains("signature") || name.contains("hmac") || rule.is_proof(name);
         !signature && !NEVER.contains(&name) && self.headers.iter().any(|glob| glob.matches(name))
     }
-}
-
-/// Text of an address.
-pub(super) fn text(address: Option<IpAddr>) -> Option<bytestring::ByteString> {
-    address.map(|address| address.to_string().into())
 }

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::fetch::{Client, FetchError};
+use super::slot::{NOTHING, STRANGE, Slot, Strange};
 use super::store::{Store, StoreError};
-use super::{Ask, Found, Learnt, Shared};
+use super::{Ask, Asker, Found, Learnt, Shared};
 use crate::event::Secret;
 
 /// Age at which keys are fetched again, whether or not anybody asks.
@@ -22,25 +23,13 @@ const REFRESH: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(60);
 /// Shortest time between two fetches of a URL that gave keys: a key that is not among them now will not be within it.
 const FRESH: Duration = Duration::from_secs(10);
-/// How long a URL that gave no key is taken to have none.
-const NOTHING: Duration = Duration::from_secs(60);
 /// Shortest time between two tries of a URL that did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Most URLs that are remembered; the allowed hosts have more, if somebody makes them up.
-const MAX_URLS: usize = 64;
+/// Shortest time between two lines about that.
+const TOLD: Duration = Duration::from_secs(60);
 /// Tries of a visit, and the wait before the second, which doubles.
 const VISITS: u32 = 6;
 const VISIT_AGAIN: Duration = Duration::from_secs(2);
-
-/// What is known of one URL.
-struct Slot {
-    /// Who waits for the fetch in progress; `None`: none is.
-    waiting: Option<Vec<oneshot::Sender<Found>>>,
-    /// How the last one ended, and when.
-    last: Option<(Found, Instant)>,
-    /// When it is fetched again by itself; only for URLs that gave keys, and the one that all requests need.
-    due: Option<Instant>,
-}
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
@@ -58,7 +47,10 @@ pub struct Keeper {
     client: Client,
     store: Store,
     slots: HashMap<String, Slot>,
+    strange: Strange,
     work: FuturesUnordered<Work>,
+    /// When it was last said that requests name too many URLs.
+    told: Option<Instant>,
     clock: fn() -> u64,
 }
 
@@ -71,11 +63,23 @@ impl Keeper {
         store: Store,
     ) -> Self {
         // Taken over from an earlier ring: they serve until they are fetched again, which is soon.
-        let due = Instant::now();
-        let known = |url: &str| (url.to_owned(), Slot { waiting: None, last: None, due: Some(due) });
-        let slots = shared.keys.load().urls().map(known).collect();
+        let now = Instant::now();
+        let keys = shared.keys.load_full();
+        let due = |url: &str| if keys.are_proven(url) { now } else { now + REFRESH };
+        let slots = keys.urls().map(|url| (url.to_owned(), Slot::own(Some(due(url))))).collect();
         let work = FuturesUnordered::new();
-        Self { shared, secrets, inbox, client, store, slots, work, clock: || 0 }
+        Self {
+            shared,
+            secrets,
+            inbox,
+            client,
+            store,
+            slots,
+            strange: Strange::default(),
+            work,
+            told: None,
+            clock: || 0,
+        }
     }
 
     /// Runs until the ring is dropped.
@@ -107,7 +111,8 @@ impl Keeper {
 
     async fn take(&mut self, ask: Ask) {
         match ask {
-            Ask::Key(url, done) => self.key(&url, done),
+            Ask::Key { url, by, done } => self.key(&url, by, done),
+            Ask::Proven(url) => self.proven(&url),
             Ask::Visit(url) => {
                 let (client, name) = (self.client.clone(), self.shared.name.clone());
                 self.work.push(Box::pin(async move {
@@ -127,18 +132,8 @@ impl Keeper {
         }
     }
 
-    fn key(&mut self, url: &str, done: oneshot::Sender<Found>) {
+    fn key(&mut self, url: &str, by: Asker, done: oneshot::Sender<Found>) {
         let now = Instant::now();
-        if !self.slots.contains_key(url) && self.slots.len() >= MAX_URLS {
-            let idle = |slot: &Slot| slot.waiting.is_none() && slot.due.is_none();
-            let old = |slot: &Slot| slot.last.is_none_or(|(_, at)| now.duration_since(at) > NOTHING);
-            self.slots.retain(|_, slot| !idle(slot) || !old(slot));
-            if self.slots.len() >= MAX_URLS {
-                tracing::warn!(source = %self.shared.name, "requests name too many URLs of keys");
-                let _ = done.send(Found::Unreachable);
-                return;
-            }
-        }
         let answer = match self.slots.get_mut(url) {
             Some(Slot { waiting: Some(waiting), .. }) => return waiting.push(done),
             Some(Slot { last: Some((found, at)), .. }) => {
@@ -153,12 +148,62 @@ impl Keeper {
         };
         match answer {
             Some(found) => _ = done.send(found),
-            None => self.start(url, Some(done)),
+            // Not a mismatch: it may be the sender's newest key that happens to be named among so many others.
+            None if !self.may_ask(url, by, now) => _ = done.send(Found::Unreachable),
+            None => {
+                let slot = self.slots.entry(url.to_owned()).or_insert(Slot::own(None));
+                // Not again and again: after that time it counts anew.
+                slot.named = slot.named.filter(|_| slot.is_recent(now)).or(Some(now));
+                self.start(url, Some(done));
+            }
         }
     }
 
+    /// Whether `url` may be asked for `by`: one of which nothing is known, if there is room for it.
+    fn may_ask(&mut self, url: &str, by: Asker, now: Instant) -> bool {
+        let keys = self.shared.keys.load_full();
+        let is_recent = self.slots.get(url).is_some_and(|slot| slot.is_recent(now));
+        if is_recent || keys.are_proven(url) || self.is_fixed(url) {
+            return true;
+        }
+        if !self.strange.take(by, now) {
+            if self.told.is_none_or(|at| now.duration_since(at) > TOLD) {
+                let source = &self.shared.name;
+                tracing::warn!(%source, "requests name too many URLs of keys: further ones are not asked for now");
+                self.told = Some(now);
+            }
+            return false;
+        }
+        let strange = |(url, _): &(&String, &Slot)| !keys.are_proven(url);
+        if self.slots.iter().filter(strange).count() >= STRANGE {
+            let is_done = |(_, slot): &(&String, &Slot)| slot.waiting.is_none() && !slot.is_recent(now);
+            let gone = self.slots.iter().filter(strange).filter(is_done);
+            let gone: Vec<String> = gone.map(|(url, _)| url.clone()).collect();
+            gone.iter().for_each(|url| self.forget(url));
+        }
+        true
+    }
+
+    /// Whether every request needs the keys at `url`.
+    fn is_fixed(&self, url: &str) -> bool {
+        self.shared.rule.fixed_key_url(&self.shared.keys.load()) == Some(url)
+    }
+
+    /// Takes the keys of a URL for those of the sender.
+    fn proven(&mut self, url: &str) {
+        let keys = self.shared.keys.load_full();
+        if keys.urls().any(|known| known == url) && !keys.are_proven(url) {
+            self.shared.keys.store(Arc::new(keys.proven_by(url)));
+        }
+    }
+
+    fn forget(&mut self, url: &str) {
+        self.slots.remove(url);
+        self.shared.keys.rcu(|keys| keys.without(url));
+    }
+
     fn start(&mut self, url: &str, done: Option<oneshot::Sender<Found>>) {
-        let slot = self.slots.entry(url.to_owned()).or_insert(Slot { waiting: None, last: None, due: None });
+        let slot = self.slots.entry(url.to_owned()).or_insert(Slot::own(None));
         slot.waiting = Some(done.into_iter().collect());
         let (client, url) = (self.client.clone(), url.to_owned());
         self.work.push(Box::pin(async move {
@@ -168,12 +213,12 @@ impl Keeper {
     }
 
     fn fetched(&mut self, url: &str, content: Result<bytes::Bytes, FetchError>) {
-        let shared = &self.shared;
+        let (shared, is_fixed) = (&self.shared, self.is_fixed(url));
         let now_s = i64::try_from((self.clock)() / 1000).unwrap_or(i64::MAX);
         let read = |content: bytes::Bytes| shared.rule.with_fetched(&shared.keys.load(), url, &content, now_s);
         let (found, problem) = match content.map(read) {
             Ok(Ok(keys)) => {
-                shared.keys.store(Arc::new(keys));
+                shared.keys.store(Arc::new(if is_fixed { keys.proven_by(url) } else { keys }));
                 (Found::Fresh, None)
             }
             Ok(Err(problem)) => (Found::Nothing, Some(problem)),
@@ -185,7 +230,6 @@ impl Keeper {
             None => tracing::info!(%source, "keys fetched from {url}"),
             Some(problem) => tracing::warn!(%source, "keys at {url} cannot be had: {problem}"),
         }
-        let is_fixed = shared.rule.fixed_key_url(&shared.keys.load()) == Some(url);
         let Some(slot) = self.slots.get_mut(url) else { return };
         let now = Instant::now();
         slot.due = match (found, slot.due.is_some() || is_fixed) {
@@ -205,7 +249,14 @@ impl Keeper {
         let now = Instant::now();
         let is_due = |slot: &Slot| slot.waiting.is_none() && slot.due.is_some_and(|due| due <= now);
         let due: Vec<String> = self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(url, _)| url.clone()).collect();
-        due.iter().for_each(|url| self.start(url, None));
+        let keys = self.shared.keys.load_full();
+        for url in &due {
+            if keys.are_proven(url) || self.is_fixed(url) {
+                self.start(url, None);
+            } else {
+                self.forget(url);
+            }
+        }
     }
 
     /// Shows a text to the operator of a source that still lacks a secret. Anybody may have sent it, so it takes the
@@ -249,7 +300,7 @@ impl Keeper {
         let learnt = blocking(move || store.add(&secret)).await;
         if learnt == Learnt::Kept {
             self.secrets = secrets;
-            self.shared.keys.store(Arc::new(keys));
+            self.shared.keys.store(Arc::new(keys.and_fetched_of(&self.shared.keys.load())));
             tracing::warn!(%source, "a handshake showed a secret, which is believed from now on");
         }
         learnt

@@ -4,7 +4,8 @@
 
 use super::field::Field;
 use super::hmac::Hash;
-use super::rule::{Family, KeySet};
+use super::keyset::KeySet;
+use super::rule::Family;
 use super::signed::{Encoding, Signed};
 use super::{Keys, Refusal, Rule, basic};
 use crate::event::Request;

@@ -135,6 +135,14 @@ impl Jwt {
         })
     }
 
+    /// Names of the options that it makes use of.
+    pub(super) fn options(&self) -> Vec<String> {
+        let named =
+            |value: &String| Some(value.split_once("{option:")?.1.split('}').next()?.trim_end_matches('?').to_owned());
+        let chain = self.chain.iter().map(|_| "trusted_roots".to_owned());
+        self.claims.values().flatten().filter_map(named).chain(chain).collect()
+    }
+
     /// Puts `options` into the claims.
     ///
     /// # Errors

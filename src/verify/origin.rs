@@ -88,6 +88,19 @@ impl Origin {
         })
     }
 
+    /// Names of the options that it makes use of.
+    pub(super) fn options(&self) -> Vec<String> {
+        let named = |text: &str| text.split('}').next().unwrap_or_default().to_owned();
+        let in_url = self.url.iter().flat_map(|url| url.split("{option:").skip(1).map(named));
+        let more = [
+            ("jwks", !self.named),
+            ("certificates", true),
+            ("trusted_roots", self.certificate_name.is_some()),
+            ("hosts", !self.allow.is_empty()),
+        ];
+        in_url.chain(more.into_iter().filter(|(_, used)| *used).map(|(name, _)| name.to_owned())).collect()
+    }
+
     /// Takes in `jwks`, `certificates`, `trusted_roots` and `hosts`.
     pub(super) fn with_options(&mut self, options: &Options) -> Result<(), RuleError> {
         let bad = |problem: String| RuleError::new("options", problem);

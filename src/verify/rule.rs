@@ -1,13 +1,14 @@
 //! A compiled scheme and its keys: what every family answers about itself.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::challenge::Challenge;
+use super::keyset::{KeySet, Keys};
 use super::material::PublicKey;
-use super::origin::{ByUrl, Origin, Wanted};
+use super::origin::{Origin, Wanted};
 use super::{
-    KeyError, Refusal, RuleError, SecretForm, Spec, basic, digest, field, hmac, jwt, public, signed, sns, stamp, token,
+    KeyError, RuleError, SecretForm, Spec, basic, digest, field, hmac, jwt, public, signed, sns, stamp, token,
     truelayer,
 };
 use crate::event::{Options, Request, Secret};
@@ -30,56 +31,6 @@ pub(super) enum Family {
     Token(token::Token),
     Basic,
     None,
-}
-
-/// What a source's requests are checked with: its own keys, decoded, and those that were fetched. A snapshot: cloning is
-/// cheap, and what is fetched later makes another one.
-#[derive(Clone)]
-pub struct Keys {
-    pub(super) own: Arc<KeySet>,
-    pub(super) fetched: Arc<ByUrl>,
-}
-
-impl Keys {
-    /// With those that were fetched for an earlier snapshot of the same rule.
-    pub fn and_fetched_of(self, earlier: &Self) -> Self {
-        Self { fetched: Arc::clone(&earlier.fetched), ..self }
-    }
-
-    /// From where keys were fetched.
-    pub fn urls(&self) -> impl Iterator<Item = &str> {
-        self.fetched.keys().map(String::as_str)
-    }
-}
-
-pub(super) enum KeySet {
-    Hmac(Vec<hmac::Key>),
-    Secret(Vec<Secret>),
-    Public(Vec<public::Key>),
-    Jwt(Vec<jwt::Key>),
-    Token(Vec<token::Key>),
-    Basic(Vec<basic::Key>),
-    None,
-}
-
-/// The keys that may have signed `request`: the source's own, else those of its provider's address.
-pub(super) fn candidates<'k>(
-    own: &'k [public::Key],
-    from: Option<(&'k Origin, &'k ByUrl)>,
-    request: &Request,
-    wanted: Wanted,
-    now_s: i64,
-) -> Result<Vec<&'k PublicKey>, Refusal> {
-    match from {
-        Some((origin, fetched)) if own.is_empty() => origin.find(fetched, request, wanted, now_s),
-        _ => Ok(own.iter().flatten().collect()),
-    }
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys([redacted])")
-    }
 }
 
 impl Rule {
@@ -148,6 +99,21 @@ impl Rule {
         Ok(self)
     }
 
+    /// Names of the options that it makes use of, before [`Self::with_options`].
+    pub fn options(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        match &self.family {
+            Family::Jwt(rule) => names.extend(rule.options()),
+            Family::Sns(_) => _ = names.insert("topic_arns".to_owned()),
+            _ => names.extend(self.signed().into_iter().flat_map(|signed| signed.message.options())),
+        }
+        names.extend(self.origin.iter().flat_map(Origin::options));
+        if self.wants_public_keys() {
+            names.insert("jwks".to_owned());
+        }
+        names
+    }
+
     /// The same rule, which believes no event whose signed text could be `challenge`: the bridge signs that for anybody.
     #[must_use]
     pub fn without(mut self, challenge: Challenge) -> Self {
@@ -193,7 +159,7 @@ impl Rule {
             Family::Token(rule) => KeySet::Token(rule.keys(secrets)),
             Family::Basic => KeySet::Basic(basic::keys(secrets)?),
         };
-        Ok(Keys { own: Arc::new(own), fetched: Arc::default() })
+        Ok(Keys::new(own))
     }
 
     /// Whether keys come without the source naming any: fetched, pinned by option, or shown by each token.
@@ -238,9 +204,7 @@ impl Rule {
     /// Why it gives no key, to be read after its URL.
     pub fn with_fetched(&self, keys: &Keys, url: &str, content: &[u8], now_s: i64) -> Result<Keys, String> {
         let origin = self.origin.as_ref().ok_or("is not where keys come from")?;
-        let mut fetched = ByUrl::clone(&keys.fetched);
-        fetched.insert(url.to_owned(), origin.read(content, now_s)?);
-        Ok(Keys { own: Arc::clone(&keys.own), fetched: Arc::new(fetched) })
+        Ok(keys.with(url, origin.read(content, now_s)?))
     }
 
     /// Whether the keys are public: a source names them in `public_keys`, and has no secrets.

@@ -1,7 +1,8 @@
 //! The sender's side: the very headers that a rule reads, for `hookferry send` and for tests.
 
 use super::basic;
-use super::rule::{Family, KeySet, Keys, Rule};
+use super::keyset::{KeySet, Keys};
+use super::rule::{Family, Rule};
 use crate::event::Request;
 
 /// A request that is being written.

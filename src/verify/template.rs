@@ -101,6 +101,14 @@ impl Template {
         Ok(())
     }
 
+    /// Names of the options in it.
+    pub(super) fn options(&self) -> impl Iterator<Item = String> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Option(name) => Some(name.clone()),
+            _ => None,
+        })
+    }
+
     /// The bytes that are signed, in pieces; the body is borrowed, never copied.
     ///
     /// # Errors

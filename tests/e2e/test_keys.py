@@ -11,6 +11,7 @@ import time
 import zlib
 
 import pytest
+from harness.clock import Clock
 from harness.vendor import CurveKey, Key, Vendor, b64url
 from harness.wait import until
 
@@ -114,6 +115,64 @@ def test_a_key_that_cannot_be_fetched_is_busy_and_one_that_is_not_there_is_a_mis
         assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(path))).status == status, path
         assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(path))).status == status, path
     assert vendor.asked.count("/SimpleNotificationService-9.pem") == 1, "what is not there is not asked for again"
+
+
+def from_address(bridge, address, body):
+    return bridge.post("/webhooks/sns", [*TEXT, ("X-Forwarded-For", address)], body)
+
+
+def test_urls_that_a_stranger_makes_up_take_nothing_from_the_sender(bridges, vendor, tmp_path):
+    key = Key(tmp_path, "amazon")
+    second = CERTIFICATE.replace("0a1b2c", "3d4e5f")
+    vendor.pages = {path: (200, key.certificate.read_bytes()) for path in (CERTIFICATE, second)}
+    vendor.start()
+    bridge = bridges(sns_source(vendor), server='trusted_proxies = ["127.0.0.1/32"]', env=vendor.env).start()
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(CERTIFICATE), MessageId="1")).status == 200
+
+    def made_up(first, count):
+        return [vendor.url(f"/SimpleNotificationService-{n}.pem") for n in range(first, first + count)]
+
+    message = json.loads(sns(key, vendor.url(CERTIFICATE)))
+
+    def strange(address, urls):
+        bodies = [json.dumps({**message, "SigningCertURL": url}).encode() for url in urls]
+        return [from_address(bridge, address, body).status for body in bodies]
+
+    assert set(strange("198.51.100.1", made_up(0, 64))) == {401}, "they are looked for, and are not there"
+    asked = len(vendor.asked)
+    assert set(strange("198.51.100.1", made_up(64, 40))) == {503}, "it has used up what it had"
+    assert set(strange("198.51.100.1", made_up(0, 5))) == {401}, "what is known is known"
+    assert len(vendor.asked) == asked
+    assert bridge.logs().count("requests name too many URLs of keys") == 1
+    # Neither the keys that are there nor those that the sender takes next are out of reach.
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(CERTIFICATE), MessageId="2")).status == 200
+    assert from_address(bridge, "203.0.113.5", sns(key, vendor.url(second), MessageId="3")).status == 200
+    assert set(strange("198.51.100.2", made_up(200, 3))) == {401}
+    assert [event["id"] for event in bridge.events()] == ["1", "2", "3"]
+
+
+def test_keys_that_no_authentic_request_has_named_are_thrown_away_and_those_of_the_sender_renewed(
+    bridges, vendor, tmp_path
+):
+    key = Key(tmp_path, "amazon")
+    old = CERTIFICATE.replace("0a1b2c", "000000")
+    vendor.pages = {path: (200, key.certificate.read_bytes()) for path in (CERTIFICATE, old)}
+    vendor.start()
+    clock = Clock(tmp_path, timers=True)
+    bridge = bridges(sns_source(vendor), env=vendor.env)
+    clock.start(bridge)
+    forged = sns(Key(tmp_path, "mallory"), vendor.url(old))
+    assert bridge.post("/webhooks/sns", TEXT, forged).problem == "signature_mismatch"
+    # Fetched for a stranger first: it counts as the sender's once the sender has used it.
+    strange = sns(Key(tmp_path, "trudy"), vendor.url(CERTIFICATE))
+    assert bridge.post("/webhooks/sns", TEXT, strange).problem == "signature_mismatch"
+    assert bridge.post("/webhooks/sns", TEXT, sns(key, vendor.url(CERTIFICATE), MessageId="1")).status == 200
+    assert sorted(vendor.asked) == sorted([old, CERTIFICATE])
+    bridge.hang_up()
+    clock.step(3700)
+    until(lambda: vendor.asked.count(CERTIFICATE) == 2, what="the sender's certificate is fetched again")
+    assert bridge.post("/webhooks/sns", TEXT, forged).problem == "signature_mismatch"
+    assert vendor.asked.count(old) == 2, "a stranger's certificate was kept, or renewed by itself"
 
 
 def test_a_pinned_certificate_needs_no_network(bridges, vendor, tmp_path):
@@ -254,10 +313,10 @@ def pubsub(vendor):
     )
 
 
-def push(bridge, key, message, claims=None, **header):
+def push(bridge, key, message, claims=None, ahead=0, **header):
     own = {"aud": "me", "iss": "accounts.google.com", "email": "push@example.com", "email_verified": True}
     claims = {**own, **(claims or {})}
-    now = int(time.time())
+    now = int(time.time()) + ahead
     token = key.jwt({**claims, "iat": now, "exp": now + 300}, **header)
     body = json.dumps({"message": {"messageId": message, "data": ""}, "subscription": "s"}).encode()
     return bridge.post("/webhooks/push", [*JSON, ("Authorization", f"Bearer {token}")], body)
@@ -307,6 +366,60 @@ def test_fetched_keys_outlive_a_reload_while_their_server_is_down_and_are_fetche
     assert push(bridge, new, "4").problem == "key_unavailable"
 
 
+def test_keys_are_fetched_again_every_hour_without_a_request_and_kept_where_that_fails(bridges, vendor, tmp_path):
+    first, second, third = (Key(tmp_path, name) for name in ("first", "second", "third"))
+
+    def serve(*keys):
+        vendor.pages = {"/keys": (200, json.dumps({"keys": [key.jwk() for key in keys]}).encode())}
+
+    clock = Clock(tmp_path, timers=True)
+
+    def step(seconds):
+        """The bridge's clock and timers; a connection that waits is at the end of its time by that."""
+        bridge.hang_up()
+        clock.step(clock.ahead + seconds)
+
+    def refresh(after):
+        """Steps, and waits for a fetch that no request has asked for."""
+        before = len(vendor.asked)
+        step(after)
+        until(lambda: len(vendor.asked) > before, what="keys are fetched")
+
+    serve(first)
+    vendor.start()
+    bridge = bridges(pubsub(vendor), env=vendor.env)
+    clock.start(bridge)
+    assert push(bridge, first, "1").status == 200
+    assert vendor.asked == ["/keys"], "fetched at the start"
+    serve(second)
+    step(3000)
+    assert push(bridge, first, "2", ahead=clock.ahead).status == 200
+    assert vendor.asked == ["/keys"], "the hour is not over"
+    refresh(700)
+    until(lambda: bridge.logs().count("keys fetched from") == 2, what="the second key set")
+    vendor.stop()
+    # With its server away there is no other way to know them.
+    assert push(bridge, second, "3", ahead=clock.ahead).status == 200, "the new key was not known before its request"
+    assert push(bridge, first, "4", ahead=clock.ahead).problem == "signature_mismatch", "the old key is withdrawn"
+
+    step(3700)
+    until(lambda: "cannot be had" in bridge.logs(), what="a word of the failure")
+    assert push(bridge, second, "5", ahead=clock.ahead).status == 200, "the keys were thrown away"
+    for page in [(500, b""), (404, b""), (200, b"<html>"), (200, b'{"keys":[]}')]:
+        vendor.pages = {"/keys": page}
+        if vendor.server is None:
+            vendor.start()
+        said = bridge.logs().count("cannot be had")
+        refresh(70)
+        until(lambda: bridge.logs().count("cannot be had") > said, what="a word of the failure")
+        assert push(bridge, second, f"6-{page}", ahead=clock.ahead).status == 200, page
+    serve(third)
+    refresh(70)
+    until(lambda: bridge.logs().count("keys fetched from") == 3, what="the third key set")
+    vendor.stop()
+    assert push(bridge, third, "7", ahead=clock.ahead).status == 200
+
+
 def test_a_key_set_that_was_never_there_is_busy_until_it_is(bridges, vendor, tmp_path):
     key = Key(tmp_path, "key")
     bridge = bridges(pubsub(vendor), env=vendor.env).start()
@@ -340,6 +453,22 @@ def test_a_secret_that_asana_shows_is_remembered_and_only_the_first(bridges):
     assert asana_event(bridge, "first-secret", b'{"events":[]}').status == 200
     assert len(bridge.events()) == 2, "handshakes are not ferried"
     assert "first-secret" not in bridge.logs() and "second-secret" not in bridge.logs()
+
+
+def test_a_learnt_secret_outlives_a_reload_that_names_another_journal(bridges, tmp_path):
+    bridge = bridges('[sources.tasks]\nprovider = "asana"\n').start()
+    assert asana(bridge, "first-secret").status == 200
+    here, bridge.journal_dir = bridge.journal_dir, tmp_path / "elsewhere"
+    bridge.configure('[sources.tasks]\nprovider = "asana"\n' + OTHER)
+    bridge.signal(signal.SIGHUP)
+    until(lambda: bridge.post("/webhooks/other", JSON, b"{}").status == 401, what="the reload")
+    assert "journal.dir has changed, and takes effect at the next start only" in bridge.logs()
+    assert asana_event(bridge, "first-secret").status == 200, "the secret was looked for elsewhere"
+    assert asana(bridge, "second-secret").status == 200
+    assert asana_event(bridge, "second-secret").status == 401, "a stranger's secret was believed"
+    assert not bridge.journal_dir.exists()
+    assert (here / "secrets" / "tasks.learnt").read_text() == "first-secret\n"
+    bridge.journal_dir = here
 
 
 def test_a_configured_secret_or_token_closes_the_door(bridges):

@@ -3,50 +3,15 @@
 import json
 import os
 import time
-from pathlib import Path
 
 import redis as redis_client
 from harness import sources
 from harness.brokers import Redis, redis_backend, stream_texts
 from harness.certificates import Authority
+from harness.clock import Clock
 from harness.load import Load, check_books
 from harness.vendor import Vendor
 from harness.wait import stays, until
-
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-
-
-class Clock:
-    """What the bridge takes for the time of day; its timers go with it only where they are asked to."""
-
-    def __init__(self, directory, *, timers=False):
-        self.file = directory / "clock"
-        self.step(0)
-        self.wrapper = (
-            "env",
-            f"LD_PRELOAD={FAKETIME}",
-            f"FAKETIME_TIMESTAMP_FILE={self.file}",
-            "FAKETIME_NO_CACHE=1",
-            *([] if timers else ["FAKETIME_DONT_FAKE_MONOTONIC=1"]),
-        )
-
-    def step(self, seconds):
-        """From now on so many seconds away from the real time."""
-        new = self.file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.rename(self.file)
-        self.ahead = seconds
-
-    def start(self, bridge):
-        bridge.spawn(wrapper=self.wrapper)
-        bridge.wrapped = False  # `env` makes the bridge of itself
-        bridge.wait_ready()
-
-    def shown_by(self, bridge):
-        """How far ahead the newest event says that the bridge's clock is, seconds."""
-        newest = bridge.events()[-1]
-        stamp = newest["recordedtime"].split(".")[0].rstrip("Z")
-        return time.mktime(time.strptime(stamp, "%Y-%m-%dT%H:%M:%S")) - time.timezone - time.time()
 
 
 def test_a_clock_that_steps_under_load_forgets_no_id_and_keeps_the_order(bridges, senders, own_redis, tmp_path):
@@ -104,6 +69,7 @@ def test_published_ranges_are_fetched_again_every_hour(bridges, senders, tmp_pat
     try:
         clock.start(bridge)
         assert allowed() == [True, False]
+        bridge.hang_up()
         vendor.pages = {"/meta": (200, b'["203.0.113.0/24"]')}
         clock.step(3500)
         stays(lambda: allowed() == [True, False], 1, "the list, while its hour is not over")
@@ -131,6 +97,7 @@ def test_the_days_until_a_certificate_ends_are_counted_day_by_day(bridges, tmp_p
         return f"the certificate of [server.tls] expires in {days} days" in bridge.log()
 
     assert told(9) or told(10)
+    bridge.hang_up()
     for day, days in [(1, 8), (4, 5), (9, 0)]:
         assert not told(days)
         clock.step(day * 86_400 + 60)

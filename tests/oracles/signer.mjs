@@ -5,6 +5,8 @@
 //   {"id":1,"headers":{"stripe-signature":"t=…,v1=…"}}        or {"id":1,"error":"…"}
 //   {"id":2,"op":"judge","provider":"stripe","secret":"whsec_…","body":"<base64>","headers":{…},"url":"https://…"}
 //   {"id":2,"accepted":false,"why":"…"}
+//   {"id":2,"op":"answer","provider":"zoom","secret":"…","body":"<base64>","headers":{…},"url":"https://…"}
+//   {"id":2,"status":200,"kind":"application/json","body":"…"}      what the vendor's own receiver would answer
 //   {"id":3,"op":"vendors"}      what vendors.mjs knows
 //   {"id":4,"op":"examples"}
 //   {"id":4,"examples":[{"event":"push","body":"<base64>"}, …]}
@@ -88,6 +90,7 @@ async function answer(request) {
     return { vendors: Object.fromEntries(known) };
   }
   const vendor = vendors[request.provider];
+  if (request.op === "answer") return vendor.answer(asSeen(request));
   const seen = asSeen({ ...request, secret: vendor.key ?? request.secret });
   if (request.op === "judge") return judge(vendor, seen);
   return sign(vendor, seen, Math.abs(Date.now() / 1000 - seen.now) < 290);

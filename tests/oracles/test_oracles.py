@@ -33,6 +33,8 @@ OPTIONS = {
         "service_account": "push@project.iam.gserviceaccount.com",
     },
     "livekit": {"key": "key"},
+    "atlassian-connect": {"key": "client-key"},
+    "kinde": {"domain": "acme.kinde.com"},
 }
 QUERY = {"mercadopago": "?data.id=999999999&type=payment"}
 

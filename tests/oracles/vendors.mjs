@@ -3,6 +3,8 @@
 // - `verify(request)`: the library's verdict; it throws or answers `false` for a request that it refuses.
 // - `sign(request)`: headers (and body) as the library's own signer makes them, where it has one; `key` marks
 //   providers that sign with a private key, for which the library has a verifier only.
+// - `answer(request)`: what the library's own receiver answers to a check of the URL: `status`, `kind` (content type) and
+//   `body`, as far as it has a say in each.
 // - `lenient`: faults that the library does not notice, as its documentation or source has it.
 // - `compact`: the library writes the JSON anew before it checks, so it only knows bodies as JSON.stringify writes them.
 //
@@ -11,7 +13,8 @@
 //
 // Libraries are loaded when they are first asked for.
 
-import { createHash, generateKeyPairSync, sign as signWith } from "node:crypto";
+import { createHash, createPublicKey, generateKeyPairSync, sign as signWith } from "node:crypto";
+import { EventEmitter } from "node:events";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
@@ -64,6 +67,7 @@ const ed25519 = generateKeyPairSync("ed25519");
 const p256 = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const rawEd25519 = ed25519.publicKey.export({ format: "der", type: "spki" }).subarray(-32);
+const p521 = generateKeyPairSync("ec", { namedCurve: "P-521" });
 const pem = (pair) => pair.publicKey.export({ format: "pem", type: "spki" });
 
 const base64url = (value) => Buffer.from(value).toString("base64url");
@@ -139,6 +143,11 @@ export const vendors = {
     const { verifyWebhook } = await import("@clerk/backend/webhooks");
     const request = new Request(url, { method: "POST", headers, body: text });
     return Boolean(await quiet(() => verifyWebhook(request, { signingSecret: secret })));
+  }),
+  creem: standardBy("creem", async ({ text, headers, secret }) => {
+    const { verifyWebhookSignature } = await import("creem/webhooks.js");
+    await verifyWebhookSignature(text, headers, secret);
+    return true;
   }),
   polar: {
     sdk: "@polar-sh/sdk",
@@ -279,6 +288,14 @@ export const vendors = {
       receiver.init({ eventEmitter: { emit: async () => {} } });
       const event = { body: text, headers, httpMethod: method, isBase64Encoded: false };
       return (await quiet(() => receiver.start()(event, {}))).statusCode === 200;
+    },
+    async answer({ text, headers, secret, method }) {
+      const { AwsLambdaReceiver } = await import("@zoom/rivet/users");
+      const receiver = new AwsLambdaReceiver({ webhooksSecretToken: secret });
+      receiver.init({ eventEmitter: { emit: async () => {} } });
+      const event = { body: text, headers, httpMethod: method, isBase64Encoded: false };
+      const { statusCode, headers: shown, body } = await quiet(() => receiver.start()(event, {}));
+      return { status: statusCode, kind: shown["Content-Type"], body };
     },
   },
   linear: {
@@ -485,12 +502,47 @@ export const vendors = {
       return isValidWebhookSignature({ header: headers["fpjs-event-signature"] ?? "", data: raw, secret });
     },
   },
+  elevenlabs: {
+    sdk: "@elevenlabs/elevenlabs-js",
+    async verify({ text, headers, secret }) {
+      const { ElevenLabsClient } = require("@elevenlabs/elevenlabs-js");
+      const { webhooks } = new ElevenLabsClient({ apiKey: "unused" });
+      return Boolean(await webhooks.constructEvent(text, headers["elevenlabs-signature"], secret));
+    },
+  },
+  cashfree: {
+    sdk: "cashfree-pg",
+    async verify({ text, headers, secret }) {
+      const { Cashfree, CFEnvironment } = require("cashfree-pg");
+      const cashfree = new Cashfree(CFEnvironment.SANDBOX, "unused", secret);
+      const [signature, timestamp] = ["x-webhook-signature", "x-webhook-timestamp"].map((name) => headers[name]);
+      return Boolean(cashfree.PGVerifyWebhookSignature(signature, text, timestamp));
+    },
+  },
+  contentful: {
+    sdk: "@contentful/node-apps-toolkit",
+    async sign({ text, headers, secret, url, now }) {
+      const { signRequest } = require("@contentful/node-apps-toolkit");
+      const own = { "content-type": headers["content-type"] };
+      const request = { method: "POST", path: new URL(url).pathname, headers: own, body: text };
+      return signRequest(secret, request, now * 1000);
+    },
+    async verify({ text, headers, secret, url, method }) {
+      const { verifyRequest } = require("@contentful/node-apps-toolkit");
+      const { pathname, search } = new URL(url);
+      return verifyRequest(secret, { method, path: pathname + search, headers, body: text }, 30);
+    },
+  },
   smartcar: {
     sdk: "smartcar",
     compact: true,
     lenient: ["tampered"],
     async verify({ text, headers, secret }) {
       return require("smartcar").verifyPayload(secret, headers["sc-signature"] ?? "", JSON.parse(text));
+    },
+    async answer({ text, secret }) {
+      const challenge = require("smartcar").hashChallenge(secret, JSON.parse(text).payload.challenge);
+      return { body: JSON.stringify({ challenge }) };
     },
   },
   worldline: {
@@ -524,6 +576,11 @@ export const vendors = {
       const data = Object.assign(Object.create({ headers }), JSON.parse(text));
       return dispatcher.requestHandle.checkIsEventValidated(data);
     },
+    async answer({ text, secret }) {
+      const { generateChallenge } = require("@larksuiteoapi/node-sdk");
+      const { isChallenge, challenge } = generateChallenge(JSON.parse(text), { encryptKey: secret });
+      return { body: isChallenge ? JSON.stringify(challenge) : undefined };
+    },
   },
 
   // URLs, forms, fields of the body
@@ -538,6 +595,14 @@ export const vendors = {
     async verify({ text, headers, secret, url }) {
       const { validateRequest } = require("twilio");
       return validateRequest(secret, headers["x-twilio-signature"] ?? "", url, Object.fromEntries(new URLSearchParams(text)));
+    },
+  },
+  plivo: {
+    sdk: "plivo",
+    async verify({ text, headers, secret, url, method }) {
+      const { validateV3Signature } = require("plivo");
+      const [nonce, signature] = ["x-plivo-signature-v3-nonce", "x-plivo-signature-v3"].map((name) => headers[name] ?? "");
+      return validateV3Signature(method, url, nonce, secret, signature, Object.fromEntries(new URLSearchParams(text)));
     },
   },
   adyen: {
@@ -575,6 +640,16 @@ export const vendors = {
       const sample = gateway.webhookTesting.sampleNotification("check", "id");
       return { body: new URLSearchParams(sample).toString() };
     },
+    async answer({ query, secret }) {
+      const braintree = require("braintree");
+      const gateway = new braintree.BraintreeGateway({
+        environment: braintree.Environment.Sandbox,
+        merchantId: "m",
+        publicKey: "integration_public_key",
+        privateKey: secret,
+      });
+      return { body: gateway.webhookNotification.verify(query.get("bt_challenge")) };
+    },
     async verify({ text, secret }) {
       const braintree = require("braintree");
       const form = new URLSearchParams(text);
@@ -600,6 +675,22 @@ export const vendors = {
     async verify({ raw, headers, secret }) {
       const { verifyKey } = require("discord-interactions");
       return verifyKey(raw, headers["x-signature-ed25519"] ?? "", headers["x-signature-timestamp"] ?? "", secret);
+    },
+    async answer({ raw, text, headers, secret }) {
+      const { verifyKeyMiddleware, verifyWebhookEventMiddleware } = require("discord-interactions");
+      const middleware = JSON.parse(text).type === 0 ? verifyWebhookEventMiddleware : verifyKeyMiddleware;
+      const answer = { status: 200, body: "" };
+      await new Promise((resolve, reject) => {
+        const response = {
+          set statusCode(status) {
+            answer.status = status;
+          },
+          setHeader: (_, kind) => (answer.kind = kind),
+          end: (body = "") => resolve((answer.body = body)),
+        };
+        middleware(secret)({ body: raw, header: (name) => headers[name.toLowerCase()] }, response, reject).catch(reject);
+      });
+      return answer;
     },
   },
   telnyx: {
@@ -662,6 +753,81 @@ export const vendors = {
     },
   },
 
+  truelayer: {
+    sdk: "truelayer-signing",
+    key: pem(p521),
+    async sign({ text, url }) {
+      const { sign } = require("truelayer-signing");
+      const privateKeyPem = p521.privateKey.export({ format: "pem", type: "sec1" });
+      const headers = { "x-tl-webhook-timestamp": new Date().toISOString() };
+      const request = { kid: "k1", privateKeyPem, method: "POST", path: new URL(url).pathname, headers, body: text };
+      return { ...headers, "tl-signature": sign(request) };
+    },
+    async verify({ text, headers, secret, url, method }) {
+      const { verify } = require("truelayer-signing");
+      const signature = headers["tl-signature"] ?? "";
+      verify({ publicKeyPem: secret, signature, method, path: new URL(url).pathname, headers, body: text });
+      return true;
+    },
+  },
+  "aws-sns": {
+    sdk: "sns-validator",
+    key: pem(rsa),
+    async sign({ text, message }) {
+      const body = {
+        ...JSON.parse(text),
+        MessageId: message,
+        SignatureVersion: "2",
+        SigningCertURL: "https://sns.us-west-2.amazonaws.com/SimpleNotificationService-0a1b2c.pem",
+      };
+      const names = ["Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"].filter((name) => name in body);
+      const signed = names.map((name) => `${name}\n${body[name]}\n`).join("");
+      return { body: JSON.stringify({ ...body, Signature: signWith("sha256", signed, rsa.privateKey).toString("base64") }) };
+    },
+    async verify({ text, secret }) {
+      const Validator = require("sns-validator");
+      const https = require("node:https");
+      const { get } = https;
+      // The library fetches the certificate; here it finds the key of this run.
+      https.get = (_, done) => {
+        const answer = new EventEmitter();
+        answer.statusCode = 200;
+        done(answer);
+        answer.emit("data", secret);
+        answer.emit("end");
+        return new EventEmitter();
+      };
+      try {
+        return await new Promise((resolve, reject) =>
+          new Validator().validate(text, (error) => (error ? reject(error) : resolve(true))),
+        );
+      } finally {
+        https.get = get;
+      }
+    },
+  },
+  kinde: {
+    sdk: "@kinde/webhooks",
+    key: pem(rsa),
+    async sign({ text, message, now }) {
+      const own = text.startsWith("{") ? JSON.parse(text) : { type: "user.created", data: { user: { id: "kp_1" } } };
+      const claims = { ...own, event_id: message, iss: "https://acme.kinde.com", iat: now, exp: now + 300 };
+      return { body: jwt("RS256", claims, rsa.privateKey, "k1") };
+    },
+    async verify({ text, secret }) {
+      const { decodeWebhook } = require("@kinde/webhooks");
+      const key = { ...createPublicKey(secret).export({ format: "jwk" }), kid: "k1", alg: "RS256", use: "sig" };
+      const real = globalThis.fetch;
+      // The library fetches the key set; here it finds the key of this run.
+      globalThis.fetch = async () => Response.json({ keys: [key] });
+      try {
+        return (await decodeWebhook(text, "https://acme.kinde.com")) !== null;
+      } finally {
+        globalThis.fetch = real;
+      }
+    },
+  },
+
   // JSON Web Tokens with a shared secret, passwords
 
   messagebird: {
@@ -681,6 +847,23 @@ export const vendors = {
     async verify({ headers, secret }) {
       const { verifySignature } = require("@vonage/jwt");
       return verifySignature((headers.authorization ?? "").replace("Bearer ", ""), secret);
+    },
+  },
+  "atlassian-connect": {
+    sdk: "atlassian-jwt",
+    lenient: ["tampered"],
+    async sign({ secret, url, now }) {
+      const { createQueryStringHash, encodeSymmetric, fromMethodAndUrl } = require("atlassian-jwt");
+      const { pathname, search } = new URL(url);
+      const qsh = createQueryStringHash(fromMethodAndUrl("POST", pathname + search));
+      return { authorization: `JWT ${encodeSymmetric({ iss: "client-key", iat: now, exp: now + 180, qsh }, secret)}` };
+    },
+    async verify({ headers, secret, url, method }) {
+      const { createQueryStringHash, decodeSymmetric, fromMethodAndUrl } = require("atlassian-jwt");
+      const { pathname, search } = new URL(url);
+      const claims = decodeSymmetric((headers.authorization ?? "").replace("JWT ", ""), secret, "HS256");
+      if (claims.exp < Date.now() / 1000) throw new Error("expired");
+      return claims.qsh === createQueryStringHash(fromMethodAndUrl(method, pathname + search));
     },
   },
   livekit: {

@@ -55,6 +55,50 @@ fn conditions_on_method_and_query_must_all_hold() {
 }
 
 #[test]
+fn a_sender_may_ask_at_another_path_than_the_source_has() {
+    let asks = |path: &str, signed: bool| {
+        provider(&format!(
+            "when = {{ method = 'GET', path = '{path}' }}\nsigned = {signed}\n\
+             reply = {{ status = 200, content_type = 'text/plain', body = '*' }}"
+        ))
+    };
+    let provider = asks("/.well-known/check", false).unwrap();
+    assert_eq!(provider.further_paths().collect::<Vec<_>>(), ["/.well-known/check"]);
+    let answer = |path: &str, method| {
+        let draft = Draft { path: path.to_owned(), ..request(method, "", "") };
+        provider.handshake(&draft.request(), false).is_some()
+    };
+    assert!(answer("/.well-known/check", "GET"));
+    assert!(!answer("/.well-known/check", "POST"));
+    assert!(!answer("/webhooks/x", "GET"));
+    assert!(asks("well-known", false).is_err());
+    assert!(asks("/.well-known/check", true).is_err());
+}
+
+#[test]
+fn an_encrypted_challenge_is_read_with_any_of_the_secrets() {
+    let provider = provider(
+        "when = { body = { '/type' = 'url_verification' } }\nsigned = false\ndecrypt = 'body:/encrypt'\n\
+         reply = { status = 200, content_type = 'application/json', body = '{\"challenge\":\"{body:/challenge}\"}' }",
+    )
+    .unwrap();
+    // openssl enc -aes-256-cbc -K $(printf test-key | sha256sum) -iv 000102…0f, behind the vector.
+    let text = "AAECAwQFBgcICQoLDA0OD04igQbjavCcLBUv5NdDyb81vMrpm0tV5H7ZJ6ugrUMD91Z4ZsAFBxb7x9dUNsbLWQ==";
+    let body = |text: &str| format!("{{\"encrypt\":\"{text}\"}}");
+    let answer = |secrets: &[&str], body: &str| {
+        let secrets: Vec<_> = secrets.iter().map(|text| Secret::new(text.as_bytes().to_vec()).unwrap()).collect();
+        let provider = provider.clone().with_own(&secrets, Options::default()).unwrap();
+        provider.handshake(&request("POST", "", body).request(), false).map(|reply| reply.body)
+    };
+    assert_eq!(answer(&["other", "test-key"], &body(text)).as_deref(), Some(r#"{"challenge":"c"}"#));
+    assert_eq!(answer(&["other"], &body(text)), None);
+    assert_eq!(answer(&[], &body(text)), None);
+    assert_eq!(answer(&["test-key"], &body(&text[4..])), None);
+    let plain = r#"{"type":"url_verification","challenge":"c"}"#;
+    assert_eq!(answer(&["test-key"], plain), None, "what is not encrypted is another handshake");
+}
+
+#[test]
 fn a_reply_is_never_markup_and_a_handshake_never_swallows_every_event() {
     let reply = |when: &str, content_type: &str| {
         let reply = format!("{{ status = 200, content_type = '{content_type}', body = '' }}");
@@ -70,9 +114,8 @@ const MAC: &str = "when = { method = 'GET', query = { crc = '*' } }\nsigned = fa
     headers = { x-name = '{option:name}' } }";
 
 fn with_own(handshake: &str, options: &[(&str, &str)]) -> Provider {
-    let text = format!(
-        "title = 'X'\nverify = {{ kind = 'none' }}\noptions = {{ name = 'a name' }}\n[[handshake]]\n{handshake}"
-    );
+    let declared = if handshake.contains("{option:name}") { "options = { name = 'a name' }" } else { "" };
+    let text = format!("title = 'X'\nverify = {{ kind = 'none' }}\n{declared}\n[[handshake]]\n{handshake}");
     let provider = Provider::new("x", toml::from_str::<Contract>(&text).unwrap()).unwrap();
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     provider.with_own(&[Secret::new(b"Jefe".to_vec()).unwrap()], options).unwrap()

@@ -38,6 +38,34 @@ fn options_are_known_by_the_provider_and_may_be_references() {
 }
 
 #[test]
+fn an_option_that_a_source_of_its_own_making_has_no_use_for_is_named() {
+    let source = "provider = 'custom'\nsecrets = ['literal:x']\n\
+                  verify = { kind = 'token', token = { header = 'x-token' } }\n\
+                  handshake = [{ when = { method = 'GET', query = { t = '{option:word}' } }, signed = false, \
+                  reply = { status = 200, content_type = 'text/plain', body = '' } }]\n";
+    assert!(load(&format!("{source}options = {{ word = 'w' }}")).is_ok());
+    refused(&format!("{source}options = {{ wrod = 'w' }}"), "options", "has no `wrod` for this provider (word)");
+    let none = "provider = 'none'\ninsecure = true\n";
+    refused(
+        &format!("{none}options = {{ jwks = 'w' }}"),
+        "options",
+        "has no `jwks` for this provider (there are none)",
+    );
+}
+
+#[test]
+fn the_addresses_of_every_sender_may_stand_in_allow_ips() {
+    let mut seen = 0;
+    for name in crate::catalogue::names() {
+        let addresses = crate::catalogue::provider(name).unwrap().contract.addresses;
+        let read = crate::ingress::networks::Networks::read(&addresses);
+        assert!(read.is_ok(), "{name}: {read:?}");
+        seen += usize::from(!addresses.is_empty());
+    }
+    assert!(seen > 0);
+}
+
+#[test]
 fn a_key_set_may_stand_among_the_options_or_be_fetched() {
     let plaid = "provider = 'plaid'\n[sources.shop.options]\n";
     let jwks = r#"{"kty":"EC","crv":"P-256","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","y":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;

@@ -170,6 +170,10 @@ class Bridge:
 
     def _ended(self):
         self.process = None
+        self.hang_up()
+
+    def hang_up(self):
+        """Closes the connections of this test; the next request makes its own."""
         self._client.close()
         self._admin.close()
 

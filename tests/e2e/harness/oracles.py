@@ -74,6 +74,11 @@ class Oracles:
         answer = self._ask(op="judge", **self._as_asked(provider, secret, request))
         return answer["accepted"], answer["why"]
 
+    def answer(self, provider, secret, request):
+        """What the vendor's own receiver answers to a check of the URL: `status`, `kind`, `body`, as far as it says."""
+        answer = self._ask(op="answer", **self._as_asked(provider, secret, request))
+        return {key: answer[key] for key in ("status", "kind", "body") if key in answer}
+
     @staticmethod
     def _as_asked(provider, secret, request):
         return {
