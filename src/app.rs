@@ -242,3 +242,6 @@ async fn open_journal(config: &Config, metrics: &Metrics) -> anyhow::Result<Jour
     let opened = tokio::task::spawn_blocking(move || Journal::open(options)).await;
     Ok(opened.context("opening the journal panicked")??)
 }
+
+#[cfg(test)]
+mod tests;

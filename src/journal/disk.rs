@@ -156,3 +156,95 @@ impl DiskFile for File {
         let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::scan::read_up_to;
+    use super::*;
+
+    /// Gives three bytes at a time, and is interrupted every other time; behind `sound` bytes the disk fails.
+    struct Halting {
+        reads: AtomicU32,
+        sound: u64,
+    }
+
+    const BYTES: &[u8] = b"0123456789";
+
+    impl DiskFile for Halting {
+        fn size(&self) -> io::Result<u64> {
+            Ok(BYTES.len() as u64)
+        }
+
+        fn modified_ms(&self) -> u64 {
+            0
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            if self.reads.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            if offset >= self.sound {
+                return Err(io::Error::other("broken"));
+            }
+            let rest = BYTES.get(offset as usize..).unwrap_or_default();
+            let read = rest.len().min(buffer.len()).min(3);
+            buffer[..read].copy_from_slice(&rest[..read]);
+            Ok(read)
+        }
+
+        fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn uncache(&self) {}
+    }
+
+    fn exact(sound: u64, at: u64, length: usize) -> Result<Vec<u8>, io::ErrorKind> {
+        let file = Halting { reads: AtomicU32::new(0), sound };
+        let mut buffer = vec![0; length];
+        file.read_exact_at(&mut buffer, at).map(|()| buffer).map_err(|error| error.kind())
+    }
+
+    fn up_to(sound: u64, at: u64, length: usize) -> Result<Vec<u8>, io::ErrorKind> {
+        let file = Halting { reads: AtomicU32::new(0), sound };
+        let mut buffer = vec![0; length];
+        let read = read_up_to(&file, &mut buffer, at).map_err(|error| error.kind())?;
+        buffer.truncate(read);
+        Ok(buffer)
+    }
+
+    #[test]
+    fn a_read_goes_on_where_it_was_interrupted_or_came_short() {
+        assert_eq!((exact(99, 1, 8).unwrap(), up_to(99, 1, 8).unwrap()), (b"12345678".to_vec(), b"12345678".to_vec()));
+        assert_eq!(exact(99, 1, 10), Err(io::ErrorKind::UnexpectedEof));
+        assert_eq!(up_to(99, 1, 10).unwrap(), b"123456789");
+        assert_eq!((exact(4, 1, 8), up_to(4, 1, 8)), (Err(io::ErrorKind::Other), Err(io::ErrorKind::Other)));
+    }
+
+    #[test]
+    fn the_systems_files_tell_size_and_time_and_are_private_to_a_group() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        System.write(&path, b"0123").unwrap();
+        let file = System.open(&path).unwrap();
+        assert_eq!(file.size().unwrap(), 4);
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o137, 0, "{mode:o}");
+        let time = UNIX_EPOCH + std::time::Duration::from_millis(1_700_000_000_123);
+        File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        assert_eq!(file.modified_ms(), 1_700_000_000_123);
+        assert!(file.write_all_at(b"x", 0).is_err(), "opened for reading");
+        assert!(System.free_bytes(dir.path()).unwrap() > 1 << 20);
+    }
+}

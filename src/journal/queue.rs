@@ -95,3 +95,42 @@ impl Queue {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::super::Key;
+    use super::*;
+    use crate::event::Envelope;
+
+    fn record(body: Bytes) -> Record {
+        Record::new(&Envelope { body, ..Envelope::default() }, Key::NONE, Duration::ZERO, 0)
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_but_one_event_is_taken_whatever_its_size() {
+        let queue = Queue::default();
+        let large = Bytes::from(vec![0; BYTES + 1]);
+        assert!(queue.push(record(large.clone())).is_ok());
+        assert_eq!(queue.push(record(Bytes::new())).err(), Some(AppendError::Slow));
+        assert_eq!(queue.take().appends.len(), 1);
+        // Four of these take all bytes that there are.
+        let quarter = large.slice(..BYTES / 4 - record(Bytes::new()).size());
+        for _ in 0..4 {
+            assert!(queue.push(record(quarter.clone())).is_ok());
+        }
+        assert_eq!(queue.push(record(Bytes::new())).err(), Some(AppendError::Slow));
+    }
+
+    #[test]
+    fn events_that_wait_are_bounded_however_small() {
+        let queue = Queue::default();
+        for _ in 0..EVENTS {
+            assert!(queue.push(record(Bytes::new())).is_ok());
+        }
+        assert_eq!(queue.push(record(Bytes::new())).err(), Some(AppendError::Slow));
+    }
+}

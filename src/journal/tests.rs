@@ -1,5 +1,6 @@
 mod damage;
 mod fake;
+mod files;
 mod model;
 
 use std::os::unix::fs::FileExt as _;
@@ -133,6 +134,40 @@ async fn a_reader_reads_across_segments_from_any_position() {
 }
 
 #[tokio::test]
+async fn a_journal_has_an_id_and_keys_of_its_own_for_life() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let told = || {
+        dirs.each_ref().map(|dir| {
+            let journal = open(dir.path());
+            let told = (journal.id(), journal.key(&[b"a", b"b"]), journal.key(&[b"ab", b""]));
+            journal.close();
+            told
+        })
+    };
+    let first = told();
+    assert!(first[0].0.len() == 32 && first[0].0 != first[1].0, "{first:?}");
+    assert!(first[0].1 != first[1].1 && first[0].1 != first[0].2, "{first:?}");
+    assert_eq!(told(), first);
+}
+
+#[tokio::test]
+async fn a_journal_tells_what_it_holds_and_what_that_may_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    assert_eq!((journal.now_ms(), journal.before_oldest(), *journal.tail().borrow()), (1_700_000_000_000, 0, 0));
+    for n in 0..40 {
+        append(&journal, &format!("e{n}"), &[7; 20 << 10]).await;
+    }
+    assert_eq!(*journal.tail().borrow(), 40);
+    let segments = journal.shared.segments();
+    let sizes: Vec<u64> = segments.iter().map(|segment| std::fs::metadata(&segment.path).unwrap().len()).collect();
+    assert!(sizes.len() > 2 && sizes.iter().all(|size| *size <= 256 << 10), "{sizes:?}");
+    assert_eq!(journal.bytes(), sizes.len() as u64 * (256 << 10), "what they may grow to");
+    assert_eq!(journal.shared.metrics.journal_bytes.get() as u64, journal.bytes());
+    journal.close();
+}
+
+#[tokio::test]
 async fn undelivered_events_fill_the_journal_and_delivered_ones_make_room() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
@@ -149,11 +184,13 @@ async fn undelivered_events_fill_the_journal_and_delivered_ones_make_room() {
     assert!(accepted > 20, "{accepted}");
     assert!(matches!(*journal.state().borrow(), State::Full(_)));
     assert_eq!(all(&journal, 0).len(), accepted, "reading goes on");
+    let first = journal.shared.segments()[0].path.clone();
     journal.save_cursor("backend:b", Cursor { decided: 20, published: 20 }).await.unwrap();
     let mut state = journal.state();
     state.wait_for(|state| *state == State::Open).await.unwrap();
     append(&journal, "after", &body).await;
     assert!(journal.before_oldest() > 0 && journal.before_oldest() <= 20);
+    assert!(!first.exists(), "its room is the disk's again");
     journal.close();
 }
 

@@ -190,6 +190,7 @@ mod tests {
         for (with, without) in [
             ("https://h.example:443/a?b=c:1", "https://h.example/a?b=c:1"),
             ("http://h.example:80", "http://h.example"),
+            ("https://[::1]:443/a", "https://[::1]/a"),
         ] {
             assert_eq!(other_port(with), without);
             assert_eq!(other_port(without), with);
@@ -208,5 +209,38 @@ mod tests {
             draft.set_header("x-list", list);
             assert!(text(&draft).is_err(), "{list}");
         }
+    }
+
+    #[test]
+    fn a_list_of_signed_headers_has_an_end() {
+        let listed = |many: usize| {
+            let mut draft = Draft::default();
+            let mut names = vec!["x-list".to_owned()];
+            for n in 1..many {
+                names.push(format!("x-{n}"));
+                draft.set_header(&names[n], "1");
+            }
+            draft.set_header("x-list", names.join(","));
+            signed_headers(&draft.request(), &["x-list".to_owned()])
+        };
+        assert!(listed(MAX_HEADERS).is_ok());
+        assert_eq!(listed(MAX_HEADERS + 1), Err(Refusal::Mismatch));
+    }
+
+    #[test]
+    fn a_form_is_signed_behind_the_query_and_what_is_no_form_is_not_signed() {
+        let text = |url: &str, body: &str| {
+            let mut draft = Draft { body: body.into(), ..Draft::default() };
+            draft.public_url = Some(url.to_owned());
+            draft.set_header("content-type", "application/x-www-form-urlencoded");
+            url_form(&draft.request())
+        };
+        let url = "https://h.example/a";
+        assert_eq!(text(url, "").unwrap(), "https://h.example/a");
+        assert_eq!(text(&format!("{url}?c=3&b=2"), "").unwrap(), "https://h.example/a?b=2&c=3");
+        let mut json = Draft { body: b"{}".to_vec(), ..Draft::default() };
+        json.public_url = Some(url.to_owned());
+        json.set_header("content-type", "application/json");
+        assert_eq!(url_form(&json.request()), Err(Refusal::Mismatch));
     }
 }

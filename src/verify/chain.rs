@@ -132,3 +132,6 @@ pub(super) fn fetched_key(pem: &[u8], roots: Option<&Roots>, name: &str, now_s: 
     key.valid_s = Some((valid.not_before.timestamp(), valid.not_after.timestamp()));
     Ok(key)
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,8 +184,13 @@ mod tests {
         let spec = "kind = \"hmac\"\nencoding = \"hex\"\nmessage = \"{timestamp}.{body}\"\n\
             signature = { header = \"X-Sig\", prefix = \"v1=\", split = \",\" }\n\
             timestamp = { header = \"X-Time\" }\n";
+        said_of(spec, &[SECRET], headers)
+    }
+
+    fn said_of(spec: &str, secrets: &[&str], headers: &[(&str, &str)]) -> String {
         let rule = Rule::new(toml::from_str::<Spec>(spec).unwrap()).unwrap();
-        let keys = rule.keys(&[Secret::new(SECRET.as_bytes().to_vec()).unwrap()]).unwrap();
+        let secrets: Vec<_> = secrets.iter().map(|secret| Secret::new(secret.as_bytes().to_vec()).unwrap()).collect();
+        let keys = rule.keys(&secrets).unwrap();
         let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let request =
             Request { method: "POST", path: "/", query: "", headers: &headers, body: b"{}", public_url: None };
@@ -229,5 +234,31 @@ mod tests {
         let stale = [("x-sig", right.as_str()), ("x-time", "400")];
         check_said(&stale, "the signature is right, but 600 s off by this clock; 300 s are tolerated");
         assert!(!said(&stale).contains("wrong secret"));
+    }
+
+    #[test]
+    fn several_signatures_are_told_apart() {
+        let hex = format!("v1={}", "ab".repeat(32));
+        check_said(&[("x-sig", "v1=zz"), ("x-time", "1000")], "the signature is not hex");
+        check_said(&[("x-sig", &format!("{hex},v1=zz")), ("x-time", "1000")], "signature 2 is not hex");
+        check_said(&[("x-sig", &hex), ("x-time", "1000")], "signed 0 s ago");
+    }
+
+    #[test]
+    fn every_scheme_says_what_it_looked_for() {
+        let basic =
+            |headers: &[(&str, &str)]| said_of("kind = 'basic'", &["user:password-1", "user:password-2"], headers);
+        assert!(basic(&[]).contains("credentials are looked for in header `authorization`: absent"));
+        assert!(basic(&[("authorization", "Bearer x")]).contains("is present, but not of scheme Basic"));
+        assert!(basic(&[("authorization", "a"), ("authorization", "b")]).contains("`authorization` stands twice"));
+        let said = basic(&[("authorization", "bAsIc eDp5")]);
+        assert!(said.contains("of scheme Basic; user or password is another") && said.contains("2 secrets configured"));
+        assert!(!said.contains("could not be fetched"));
+
+        let jwt = "kind = 'jwt'\ntoken = { header = 't' }\nalgorithms = ['ES256']\nkeys = { url = 'https://a/b' }";
+        let jwt = |token: &str| said_of(jwt, &[], &[("t", token)]);
+        assert!(jwt("a.b").contains("the token has 2 part(s), but a JSON Web Token has 3"));
+        let said = jwt("eyJhbGciOiJFUzI1NiJ9.e30.AA");
+        assert!(said.contains("could not be fetched") && said.contains("0 public keys") && !said.contains("part(s)"));
     }
 }
