@@ -1,7 +1,7 @@
 //! What verification costs, a provider kind: µs a request, median of interleaved rounds.
 //!
 //! `cargo bench --bench verify` prints a line a kind, then HMAC over 1 KiB against the bare hash, and the same with a
-//! hundred headers more.
+//! hundred headers more; then, for whoever wonders what a refusal tells by its time, each kind refused for each reason.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use hmac::{KeyInit as _, Mac as _};
 use hookferry::catalogue::{self, Example, Provider};
 use hookferry::event::Secret;
-use hookferry::verify::{self, Draft, Keys};
+use hookferry::verify::{self, Draft, Keys, Refusal};
 
 /// A provider of each kind; its first example is the request.
 const KINDS: [(&str, &str); 11] = [
@@ -26,6 +26,14 @@ const KINDS: [(&str, &str); 11] = [
     ("token", "gitlab-token"),
     ("basic", "chargebee"),
 ];
+/// Those of them whose proof stands in headers alone.
+const IN_HEADERS: [&str; 7] =
+    ["github", "stripe", "standard-webhooks", "discord", "livekit", "gitlab-token", "chargebee"];
+/// Those of them that sign a time.
+const STAMPED: [&str; 3] = ["stripe", "standard-webhooks", "livekit"];
+/// Secrets that are not those of the examples, where a provider has a form of its own for them.
+const OTHER: [(&str, &str); 2] =
+    [("standard-webhooks", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), ("chargebee", "somebody:else")];
 const ROUNDS: usize = 41;
 const CALLS: u32 = 500;
 
@@ -36,13 +44,23 @@ struct Case {
     keys: Keys,
     draft: Draft,
     now_s: i64,
+    /// The reason, if it is to be refused.
+    refusal: Option<Refusal>,
 }
 
 impl Case {
     fn check(&self) {
         let request = black_box(&self.draft).request();
         let verdict = verify::check(&self.provider.rule, &self.keys, &request, self.now_s);
-        assert!(black_box(verdict).is_ok(), "{} is refused", self.name);
+        let of_kind = |refusal: Refusal| Some(std::mem::discriminant(&refusal));
+        assert_eq!(black_box(verdict).err().and_then(of_kind), self.refusal.and_then(of_kind), "{}", self.name);
+    }
+
+    /// The same, refused.
+    fn refused(mut self, why: &str, refusal: Refusal) -> Self {
+        self.name = format!("  {why}: {}", self.name);
+        self.refusal = Some(refusal);
+        self
     }
 }
 
@@ -66,7 +84,7 @@ fn of_example(kind: &str, name: &str) -> Case {
     };
     let keys = keys(&provider, &example.secret);
     let name = format!("{kind} ({name}, {} B)", draft.body.len());
-    Case { name, provider, keys, draft, now_s: example.now }
+    Case { name, provider, keys, draft, now_s: example.now, refusal: None }
 }
 
 /// GitHub's scheme over 1 KiB, with `more` headers beside its own.
@@ -77,12 +95,41 @@ fn of_1_kib(more: usize) -> Case {
     let headers = (0..more).map(|n| (format!("x-other-{n}"), "value".to_owned())).collect();
     let mut draft = Draft { method: "POST".to_owned(), body, headers, ..Draft::default() };
     verify::sign(&provider.rule, &keys, &mut draft, 0).expect("signed");
-    Case { name: format!("hmac of 1 KiB, {more} headers more"), provider, keys, draft, now_s: 0 }
+    Case { name: format!("hmac of 1 KiB, {more} headers more"), provider, keys, draft, now_s: 0, refusal: None }
+}
+
+/// What is told of a request with a signature in a header, for each reason to refuse it.
+fn refusals((kind, name): (&str, &str), is_stamped: bool) -> Vec<Case> {
+    let case = || of_example(kind, name);
+    let mut missing = case().refused("missing", Refusal::Missing);
+    missing.draft.headers.clear();
+    let mut wrong = case().refused("wrong", Refusal::Mismatch);
+    if wrong.provider.rule.wants_public_keys() {
+        wrong.draft.body.push(b' ');
+    } else {
+        wrong.keys = keys(
+            &wrong.provider,
+            OTHER.iter().find(|(of, _)| *of == name).map_or("another-secret", |(_, other)| *other),
+        );
+    }
+    let mut cases = vec![case(), missing, wrong];
+    if is_stamped {
+        let mut stale = case().refused("stale", Refusal::Stale { skew_s: 0, tolerance_s: 0 });
+        stale.now_s += 1_000_000;
+        cases.push(stale);
+    }
+    cases
 }
 
 fn main() {
     let mut cases: Vec<Case> = KINDS.iter().map(|(kind, name)| of_example(kind, name)).collect();
     cases.extend([of_1_kib(0), of_1_kib(100)]);
+    cases.extend(
+        KINDS
+            .iter()
+            .filter(|(_, name)| IN_HEADERS.contains(name))
+            .flat_map(|kind| refusals(*kind, STAMPED.contains(&kind.1))),
+    );
     let mut calls: Vec<(String, Box<dyn Fn()>)> = Vec::new();
     for case in cases {
         calls.push((case.name.clone(), Box::new(move || case.check())));

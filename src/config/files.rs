@@ -1,7 +1,7 @@
 //! Where a configuration comes from, to be read again.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use config::ValueKind;
 
@@ -32,6 +32,12 @@ impl Origin {
     /// `files` in their order, then `vars`.
     pub fn new(files: Vec<PathBuf>, vars: Vars) -> Self {
         Self { files, vars }
+    }
+
+    /// The first of the files that holds nothing: whoever writes one in place empties it before.
+    pub fn emptied(&self) -> Option<&Path> {
+        let blank = |path: &&PathBuf| std::fs::read(path).is_ok_and(|content| content.trim_ascii().is_empty());
+        self.files.iter().find(blank).map(PathBuf::as_path)
     }
 
     /// Reads them.

@@ -19,12 +19,19 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 impl Stored {
     /// The position as the 20 digits of the attribute `sequence`.
     pub fn sequence_text(&self) -> String {
-        format!("{:020}", self.sequence)
+        // By hand: the formatter of the standard library writes each leading zero by itself.
+        let mut digits = [b'0'; 20];
+        let mut rest = self.sequence;
+        for digit in digits.iter_mut().rev() {
+            *digit += (rest % 10) as u8;
+            rest /= 10;
+        }
+        String::from_utf8_lossy(&digits).into_owned()
     }
 
     /// `urn:webhook:<source name>`.
     pub fn source_urn(&self) -> String {
-        format!("urn:webhook:{}", self.envelope.source)
+        ["urn:webhook:", &*self.envelope.source].concat()
     }
 
     /// Calls `each` with every attribute that is present, in the order of the contract, without the data.
@@ -137,6 +144,13 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(value["id"], "a\"b\n");
         assert_eq!(value["sequence"], "00000000000000000007");
+    }
+
+    #[test]
+    fn positions_have_twenty_digits_and_sort_as_text() {
+        let text = |sequence| Stored { sequence, ..stored(b"", false) }.sequence_text();
+        assert_eq!((&*text(0), &*text(u64::MAX)), ("00000000000000000000", "18446744073709551615"));
+        assert!(text(9) < text(10) && text(999_999) < text(1_000_000));
     }
 
     #[test]

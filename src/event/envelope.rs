@@ -3,7 +3,7 @@
 //! Grammar of the attributes: `attribute*`, `attribute = tag u8, length u32 little-endian, bytes`.
 //! Unknown tags are skipped, so that a reader of this release reads what a later one adds.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf as _, BufMut, Bytes};
 use bytestring::ByteString;
 
 /// One accepted event: CloudEvents attributes and the body, byte for byte.
@@ -88,7 +88,7 @@ macro_rules! attributes {
                     }
                     let tag = attributes[0];
                     let length = u32::from_le_bytes([attributes[1], attributes[2], attributes[3], attributes[4]]) as usize;
-                    let _ = attributes.split_to(5);
+                    attributes.advance(5);
                     if attributes.len() < length {
                         return Err(Damaged);
                     }

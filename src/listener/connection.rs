@@ -287,3 +287,47 @@ impl Io {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    /// What becomes of a large answer to a client that takes at most `bytes` every 10 ms; a deadline is 200 ms.
+    async fn answered(bytes: usize) -> io::Result<()> {
+        let (server, client) = (TcpSocket::new_v4()?, TcpSocket::new_v4()?);
+        // The buffers of the kernel are as small as it lets them be: what is taken shows at once.
+        server.set_send_buffer_size(4096)?;
+        client.set_recv_buffer_size(4096)?;
+        server.bind(([127, 0, 0, 1], 0).into())?;
+        let server = server.listen(1)?;
+        let mut client = client.connect(server.local_addr()?).await?;
+        let (socket, _) = server.accept().await?;
+        let reader = tokio::spawn(async move {
+            let mut part = vec![0; bytes];
+            while client.read(&mut part).await.is_ok_and(|read| read > 0) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let deadline = Duration::from_millis(200);
+        let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), 1 << 20, deadline);
+        let _busy = connection.pulse().begin();
+        let written = async {
+            connection.write_all(&[0; 256 << 10]).await?;
+            connection.flush().await
+        };
+        let begun = Instant::now();
+        let written = written.await;
+        assert!(written.is_err() || begun.elapsed() > deadline * 2, "it was no slow client");
+        reader.abort();
+        written
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_gets_all_of_a_large_answer_and_one_that_drips_is_cut_off() {
+        answered(8 << 10).await.unwrap();
+        assert_eq!(answered(512).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -129,3 +129,39 @@ fn a_wrong_signature_costs_the_same_wherever_it_differs() {
     let (low, high) = (least.iter().min().unwrap(), least.iter().max().unwrap());
     assert!(high * 100 <= low * 120, "{:?}", kinds.iter().map(|(name, ..)| name).zip(&least).collect::<Vec<_>>());
 }
+
+#[test]
+fn no_refusal_tells_by_its_cost_how_near_a_guess_is() {
+    // The right secret, guesses of it by how much of them is right, and where the proof stands.
+    let families: [(&str, &str, &[&str]); 3] = [
+        (TOKEN, "0123456789abcdef", &["0123456789abcdeX", "X123456789abcdef", "0123456789abcde", "XXXXXXXXXXXXXXXX"]),
+        (
+            "kind = 'basic'",
+            "user:password",
+            &["user:passworX", "user:Xassword", "Xser:password", "user:passwor", "XXXX:XXXXXXXX"],
+        ),
+        (
+            "kind = 'hmac'\nencoding = 'hex'\nsignature = { header = 'x-signature' }\nmessage = '{body}'",
+            "0123456789abcdef",
+            &["0123456789abcdeX", "XXXXXXXXXXXXXXXX"],
+        ),
+    ];
+    for (toml, right, guesses) in families {
+        let rule = Rule::new(spec(toml).unwrap()).unwrap();
+        let keys = |text: &str| rule.keys(&[Secret::new(text.as_bytes().to_vec()).unwrap()]).unwrap();
+        let own = keys(right);
+        let drafts: Vec<Draft> = guesses
+            .iter()
+            .map(|guess| {
+                let mut draft = Draft { method: "POST".to_owned(), body: vec![b'x'; 64], ..Draft::default() };
+                sign(&rule, &keys(guess), &mut draft, 0).unwrap();
+                assert_eq!(check(&rule, &own, &draft.request(), 0), Err(Refusal::Mismatch), "{guess}");
+                draft
+            })
+            .collect();
+        let kinds: Vec<_> = guesses.iter().zip(&drafts).map(|(guess, draft)| (*guess, draft, &own)).collect();
+        let least = least_ns(&kinds, &rule);
+        let (low, high) = (least.iter().min().unwrap(), least.iter().max().unwrap());
+        assert!(high * 100 <= low * 120, "{toml}: {:?}", guesses.iter().zip(&least).collect::<Vec<_>>());
+    }
+}

@@ -37,6 +37,12 @@ def slack(body, secret="slack-secret"):
     return [("X-Slack-Request-Timestamp", now), ("X-Slack-Signature", "v0=" + mac(secret, f"v0:{now}:{body}").hexdigest())]
 
 
+def front(body, secret="front-secret"):
+    now = str(int(time.time() * 1000))
+    signed = base64.b64encode(mac(secret, f"{now}:{body}").digest()).decode()
+    return [("X-Front-Request-Timestamp", now), ("X-Front-Signature", signed)]
+
+
 def zoom(body, secret="zoom-secret"):
     now = str(int(time.time()))
     return [("x-zm-request-timestamp", now), ("x-zm-signature", "v0=" + mac(secret, f"v0:{now}:{body}").hexdigest())]
@@ -127,7 +133,7 @@ SMARTCAR = "https://smartcar.com/docs/integrations/webhooks/callback-verificatio
 FRONT = "https://dev.frontapp.com/docs/application-webhooks"
 OKTA = "https://developer.okta.com/docs/concepts/event-hooks/#one-time-verification-request"
 RINGCENTRAL = "https://developers.ringcentral.com/guide/notifications/webhooks/creating-webhooks"
-WORLDLINE = "https://docs.direct.worldline-solutions.com/en/integration/api-developer-guide/webhooks"
+WORLDLINE = "https://docs.connect.worldline-solutions.com/documentation/webhooks/"
 ASANA = "https://developers.asana.com/docs/webhooks-guide#the-webhook-handshake"
 NOTION = "https://developers.notion.com/reference/webhooks"
 DISCORD = "https://discord.com/developers/docs/interactions/overview#setting-up-an-endpoint-acknowledging-ping-requests"
@@ -140,7 +146,7 @@ TRELLO = "https://developer.atlassian.com/cloud/trello/guides/rest-api/webhooks/
 MANDRILL = "https://mailchimp.com/developer/transactional/guides/track-respond-activity-webhooks/"
 INTERCOM = "https://developers.intercom.com/docs/webhooks/setting-up-webhooks"
 MAILCHIMP = "https://mailchimp.com/developer/marketing/guides/sync-audience-data-webhooks/"
-HEYGEN = "https://docs.heygen.com/docs/using-heygens-webhook-events"
+HEYGEN = "https://docs.heygen.com/reference/add-a-webhook-endpoint"
 WOOCOMMERCE = "https://woocommerce.com/document/webhooks/"
 DAILY = "https://docs.daily.co/reference/rest-api/webhooks"
 
@@ -189,7 +195,8 @@ CHECKS = [
     Check("lark", LARK, "POST", "", AS_JSON, LARK_BODY, kind=JSON, answer='{"challenge":"ajls384kdjx98XX"}'),
     Check("lark", LARK, "POST", "", AS_JSON, json.dumps({"encrypt": encrypted("lark-key", LARK_BODY)}), kind=JSON, answer='{"challenge":"ajls384kdjx98XX"}'),
     Check("smartcar", SMARTCAR, "POST", "", AS_JSON, '{"version":"2.0","webhookId":"w","eventName":"verify","payload":{"challenge":"3a5c8f72-e6d9-4b1a-9f2e-8c7d6a5b4e3f"}}', kind=JSON, answer='{"challenge":"%s"}' % mac("smartcar-token", "3a5c8f72-e6d9-4b1a-9f2e-8c7d6a5b4e3f").hexdigest()),
-    Check("front", FRONT, "POST", "", [*AS_JSON, ("X-Front-Challenge", "challenge-9f2e")], '{"type":"sync"}', answer="challenge-9f2e"),
+    Check("front", FRONT, "POST", "", [*AS_JSON, ("X-Front-Challenge", "challenge-9f2e")], '{"type":"sync","authorization":{"id":"cmp_abc"}}', front, answer="challenge-9f2e"),
+    Check("smartcar", SMARTCAR, "POST", "", AS_JSON, '{"eventId":"52f6e0bb-1369-45da-a61c-9e67d092d6db","eventType":"VERIFY","data":{"challenge":"3a5c8f72-e6d9"},"meta":{"version":"4.0","webhookId":"w"}}', kind=JSON, answer='{"challenge":"%s"}' % mac("smartcar-token", "3a5c8f72-e6d9").hexdigest()),
     Check("ringcentral", RINGCENTRAL, "POST", headers=[("Validation-Token", "23e3-4d1a")], shows={"validation-token": "23e3-4d1a"}),
     Check("asana", ASANA, "POST", headers=[("X-Hook-Secret", "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81")], shows={"x-hook-secret": "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81"}),
     Check("notion", NOTION, "POST", "", AS_JSON, '{"verification_token":"secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl"}'),
@@ -240,6 +247,8 @@ REFUSED = [
     Check("lark", LARK, "POST", "", AS_JSON, '{"schema":"2.0","header":{"event_type":"im.message.receive_v1"},"challenge":"c"}', status=401),
     Check("monday", MONDAY, "POST", "", AS_JSON, '{"challenge":"c","event":{"type":"create_pulse"}}', status=401),
     Check("smartcar", SMARTCAR, "POST", "", AS_JSON, '{"eventName":"verify","payload":{"challenge":"{\\"eventName\\":\\"schedule\\"}"}}', status=401),
+    Check("front", FRONT, "POST", "", [*AS_JSON, ("X-Front-Challenge", "challenge-9f2e")], '{"type":"sync"}', status=401),
+    Check("front", FRONT, "POST", "", [*AS_JSON, ("X-Front-Challenge", "challenge-9f2e")], '{"type":"sync"}', lambda body: front(body, "another-secret"), status=401),
     Check("worldline", WORLDLINE, "POST", "", [*AS_JSON, ("X-GCS-Webhooks-Endpoint-Verification", "c3b9a2")], "{}", status=401),
     Check("woocommerce", WOOCOMMERCE, "POST", "", AS_FORM, "webhook_id=42&x=1", lambda _: [("X-WC-Webhook-Signature", "AAAA")], status=401),
     Check("daily", DAILY, "POST", "", AS_JSON, '{"test":"tset"}', status=401),

@@ -138,6 +138,26 @@ def test_one_address_has_so_many_connections_and_no_more(bridges, senders):
         until(served, what="room for another connection")
 
 
+def test_connections_in_all_are_capped_and_those_beyond_wait_for_one_to_end(bridges, senders):
+    bridge = bridges(sources.only("acme"), server="max_connections = 4\nworkers = 2").start()
+    held = [socket.create_connection(("127.0.0.1", bridge.port), timeout=10) for _ in range(4)]
+    for sock in held:
+        sock.sendall(request(senders.make("acme")))
+        assert read_answer(sock).status == 200
+    with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as late:
+        late.sendall(request(senders.make("acme")))
+        late.settimeout(1)
+        with pytest.raises(TimeoutError):
+            late.recv(1)
+        assert bridge.admin("GET", "/readyz").status == 200, "the admin listener has its own"
+        held.pop().close()
+        late.settimeout(10)
+        begun = time.monotonic()
+        assert read_answer(late).status == 200 and time.monotonic() - begun < 2
+    for sock in held:
+        sock.close()
+
+
 def v2(address, port, command=1):
     body = socket.inet_aton(address) + socket.inet_aton("10.0.0.1") + struct.pack(">HH", port, 443)
     return b"\r\n\r\n\0\r\nQUIT\n" + bytes([0x20 | command, 0x11]) + struct.pack(">H", len(body)) + body

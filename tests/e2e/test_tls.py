@@ -212,6 +212,28 @@ def test_the_admin_listener_speaks_tls(bridges, tmp_path):
     assert run("events", "list", "--admin", url, "--token", "correct-horse", "--ca", str(tls.authority.file), cwd=tmp_path).returncode == 0
 
 
+def test_commands_show_a_certificate_where_a_listener_asks_for_one(bridges, tmp_path):
+    clients = Authority(tmp_path / "clients", "clients")
+    pair = tmp_path / "clients" / "own.pem", tmp_path / "clients" / "own.key"
+    clients.sign(*pair, name="client")
+    tls = Tls(bridges, tmp_path, admin=True)
+    text = tls.bridge.config_path.read_text()
+    for section in ("server", "admin"):
+        text = text.replace(f"[{section}.tls]\n", f'[{section}.tls]\nclient_ca = "{clients.file}"\n')
+    tls.bridge.config_path.write_text(text)
+    tls.bridge.spawn()
+    until(lambda: "takes webhooks on https://" in tls.bridge.log(), what="the start")
+    config, own = ("--config", str(tls.bridge.config_path)), ("--cert", str(pair[0]), "--key", str(pair[1]))
+    for command in (["healthcheck"], ["send", "acme"], ["events", "list"]):
+        assert run(*command, *config, *own, cwd=tmp_path).returncode == 0, command
+        refused = run(*command, *config, cwd=tmp_path)
+        assert refused.returncode == 1 and "certificate" in refused.stderr.lower(), refused
+    alone = run("healthcheck", *config, "--cert", str(pair[0]), cwd=tmp_path)
+    assert alone.returncode == 2 and "--key" in alone.stderr, alone
+    other = run("healthcheck", *config, "--cert", str(pair[0]), "--key", str(tls.key), cwd=tmp_path)
+    assert other.returncode == 1 and "--cert" in other.stderr, other
+
+
 def test_a_handshake_that_is_not_finished_is_closed(bridges, tmp_path):
     tls = Tls(bridges, tmp_path)
     bridge = tls.bridge

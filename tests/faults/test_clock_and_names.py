@@ -1,4 +1,4 @@
-"""The clock steps, and a broker's name comes to stand for another address."""
+"""The clock steps, hours and days go by, and a broker's name comes to stand for another address."""
 
 import json
 import os
@@ -7,9 +7,12 @@ import time
 import redis as redis_client
 from harness import sources
 from harness.brokers import Redis, redis_backend, stream_texts
+from harness.certificates import Authority
 from harness.clock import Clock
 from harness.load import Load, check_books
-from harness.wait import until
+from harness.vendor import Vendor
+from harness.wait import stays, until
+
 
 def test_a_clock_that_steps_under_load_forgets_no_id_and_keeps_the_order(bridges, senders, own_redis, tmp_path):
     clock = Clock(tmp_path)
@@ -41,6 +44,66 @@ def test_a_clock_that_steps_under_load_forgets_no_id_and_keeps_the_order(bridges
     assert [json.loads(text)["id"] for text in stream_texts(own_redis)] == [one.id for one in sent]
     sequences = [event["sequence"] for event in bridge.events()]
     assert sequences == sorted(set(sequences))
+
+
+def test_published_ranges_are_fetched_again_every_hour(bridges, senders, tmp_path):
+    vendor, clock = Vendor(tmp_path), Clock(tmp_path, timers=True)
+    vendor.pages = {"/meta": (200, b'["192.0.2.0/24"]')}
+    vendor.start()
+    listed = f'[sources.acme]\nallow_ips = ["{vendor.url("/meta")}"]\n'
+    bridge = bridges(
+        sources.only("acme").replace("[sources.acme]\n", listed), server='trusted_proxies = ["127.0.0.0/8"]', env=vendor.env
+    )
+
+    def may(address):
+        one = senders.make("acme")
+        while True:
+            try:
+                return bridge.post(one.path, [*one.headers, ("X-Forwarded-For", address)], one.body).status != 403
+            except ConnectionError:
+                pass  # A connection that the step has made old; the next one is young.
+
+    def allowed():
+        return [may("192.0.2.1"), may("203.0.113.1")]
+
+    try:
+        clock.start(bridge)
+        assert allowed() == [True, False]
+        bridge.hang_up()
+        vendor.pages = {"/meta": (200, b'["203.0.113.0/24"]')}
+        clock.step(3500)
+        stays(lambda: allowed() == [True, False], 1, "the list, while its hour is not over")
+        clock.step(3700)
+        until(lambda: allowed() == [False, True], 10, "the list that is published now")
+        asked = len(vendor.asked)
+        vendor.pages = {"/meta": (500, b"")}
+        clock.step(2 * 3700)
+        until(lambda: len(vendor.asked) > asked, 10, "the next fetch")
+        until(lambda: "is as it was last" in bridge.log(), what="what is told of it")
+        assert allowed() == [False, True]
+    finally:
+        bridge.stop()
+        vendor.stop()
+
+
+def test_the_days_until_a_certificate_ends_are_counted_day_by_day(bridges, tmp_path):
+    authority, clock = Authority(tmp_path / "tls"), Clock(tmp_path, timers=True)
+    cert, key = authority.directory / "cert.pem", authority.directory / "key.pem"
+    authority.sign(cert, key, days=10)
+    bridge = bridges(f'[server.tls]\ncert = "{cert}"\nkey = "{key}"\n' + sources.only("acme"))
+    clock.start(bridge)
+
+    def told(days):
+        return f"the certificate of [server.tls] expires in {days} days" in bridge.log()
+
+    assert told(9) or told(10)
+    bridge.hang_up()
+    for day, days in [(1, 8), (4, 5), (9, 0)]:
+        assert not told(days)
+        clock.step(day * 86_400 + 60)
+        until(lambda days=days: told(days), 10, f"the warning of {days} days")
+    clock.step(11 * 86_400)
+    until(lambda: "has expired" in bridge.log(), 10, "the end")
 
 
 class OtherAddress(Redis):

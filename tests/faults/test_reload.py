@@ -146,6 +146,19 @@ def test_a_configuration_that_does_not_check_leaves_the_old_one_in_force(bridges
     assert configuration(bridge)["last_reload"]["errors"] == []
 
 
+def test_a_file_that_was_only_emptied_so_far_takes_no_source_away(bridges, senders):
+    bridge = bridges(sources.only("acme")).start()
+    whole = bridge.config_path.read_text()
+    for text in ["", "\n \n"]:
+        bridge.config_path.write_text(text)
+        assert not reload(bridge), "an empty file is in force"
+        assert "is empty: is it still being written?" in configuration(bridge)["last_reload"]["errors"][0]
+        one = senders.make("acme")
+        assert bridge.post(one.path, one.headers, one.body).status == 200
+    bridge.config_path.write_text(whole)
+    until(lambda: configuration(bridge)["last_reload"]["successful"], 10, "the whole file")
+
+
 def test_sources_come_change_and_go_and_their_counters_stay(bridges, senders):
     bridge = bridges(sources.only("acme", "code")).start()
     one = senders.make("acme")

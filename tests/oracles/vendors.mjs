@@ -541,7 +541,8 @@ export const vendors = {
       return require("smartcar").verifyPayload(secret, headers["sc-signature"] ?? "", JSON.parse(text));
     },
     async answer({ text, secret }) {
-      const challenge = require("smartcar").hashChallenge(secret, JSON.parse(text).payload.challenge);
+      const { data, payload } = JSON.parse(text);
+      const challenge = require("smartcar").hashChallenge(secret, (data ?? payload).challenge);
       return { body: JSON.stringify({ challenge }) };
     },
   },

@@ -86,11 +86,14 @@ class Bridge:
         if "ack_timeout" not in server:
             # A disk that other work keeps busy for a second is not what the suites are about.
             server += '\nack_timeout = "5s"'
-        self.config_path.write_text(
+        # In one step: a bridge that follows its files would read half of it, or nothing, and take that up.
+        new = self.config_path.with_suffix(".new")
+        new.write_text(
             f'[server]\nlisten = "127.0.0.1:{self.port}"\n{server}\n'
             f'[admin]\nlisten = "127.0.0.1:{self.admin_port}"\n{self.sections["admin"]}\n'
             f'[journal]\ndir = "{self.journal_dir}"\n{journal}\n\n{config}\n'
         )
+        new.replace(self.config_path)
 
     # Life
 
