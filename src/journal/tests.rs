@@ -3,6 +3,7 @@ mod fake;
 mod files;
 mod house;
 mod model;
+mod trouble;
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
