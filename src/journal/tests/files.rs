@@ -211,3 +211,62 @@ async fn a_reader_begins_near_a_place_that_was_read_before() {
     assert_eq!(all(&journal, 28).len(), 2);
     journal.close();
 }
+
+/// Writes `garbage` behind all that the newest segment holds.
+fn append_garbage(dir: &Path, garbage: &[u8]) {
+    let path = newest_segment(dir);
+    let bytes = std::fs::read(&path).unwrap();
+    let end = (bytes.iter().rposition(|b| *b != 0).unwrap() + 1).next_multiple_of(8);
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(garbage, end as u64).unwrap();
+}
+
+#[tokio::test]
+async fn a_torn_write_is_cut_once_and_kept_aside_whole() {
+    let half = b"half a frame".to_vec();
+    for (garbage, skipped) in [(half, 1), (vec![0xa5; 48 * 100], 100), (vec![0xa5; 3 << 19], (3 << 19) / 48)] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path());
+        for id in ["a", "b", "c"] {
+            append(&journal, id, b"0123456789").await;
+        }
+        journal.close();
+        append_garbage(dir.path(), &garbage);
+        let journal = open(dir.path());
+        assert_eq!(*journal.tail().borrow(), 3 + skipped);
+        journal.close();
+        let kept = quarantine(dir.path());
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert!(std::fs::read(dir.path().join("quarantine").join(&kept[0])).unwrap() == garbage);
+        let journal = open(dir.path());
+        assert_eq!((*journal.tail().borrow(), quarantine(dir.path())), (3 + skipped, kept), "nothing is left of it");
+        assert_eq!(ids(&journal), ["a", "b", "c"]);
+        journal.close();
+    }
+}
+
+#[test]
+fn after_a_kill_too_damage_costs_only_what_it_hit() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || recovery::open(options(dir.path()), Box::new(disk::System), || {}).unwrap();
+    let (shared, mut writer) = open();
+    for id in ["a", "b", "c"] {
+        let body = Bytes::from_static(b"the body of this event");
+        let envelope = Envelope { id: id.into(), body, ..Envelope::default() };
+        _ = shared.queue.push(Record::new(&envelope, Key::NONE, Duration::ZERO, 1)).unwrap();
+        writer.step(&shared, shared.queue.take());
+    }
+    drop((shared, writer));
+    let path = newest_segment(dir.path());
+    let bytes = std::fs::read(&path).unwrap();
+    let hits: Vec<_> = bytes.windows(8).enumerate().filter(|(_, part)| part == b"the body").map(|(at, _)| at).collect();
+    let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(b"THE", hits[1] as u64).unwrap();
+    let (shared, _writer) = open();
+    let mut reader = Reader::new(Arc::new(shared), 0);
+    let mut found = Vec::new();
+    while reader.is_behind() {
+        found.extend(reader.read(9, 1 << 20).unwrap().into_iter().map(|stored| stored.sequence));
+    }
+    assert_eq!(found, [1, 3]);
+}

@@ -64,11 +64,9 @@ impl Rig {
 #[test]
 fn one_failed_sync_is_got_over_and_two_in_a_row_close_the_journal() {
     let mut rig = Rig::new();
-    for _ in 0..2 {
-        rig.fail_syncs(0, 1);
-        assert_eq!(rig.one(), Err(AppendError::Failed));
-        assert!(matches!(rig.one(), Ok(Appended::New(_))), "in another segment");
-    }
+    rig.fail_syncs(0, 1);
+    assert_eq!(rig.one(), Err(AppendError::Failed));
+    assert!(matches!(rig.one(), Ok(Appended::New(_))), "in another segment");
     rig.fail_syncs(0, 1);
     assert_eq!(rig.one(), Err(AppendError::Failed));
     // The new segment has its own syncs first.
@@ -80,6 +78,18 @@ fn one_failed_sync_is_got_over_and_two_in_a_row_close_the_journal() {
     assert!(!rig.decide("backend:b", 1));
     let mut rig = rig.killed();
     assert!(matches!(rig.one(), Ok(Appended::New(_))));
+}
+
+#[test]
+fn a_disk_that_is_full_is_no_disk_that_fails() {
+    let mut rig = Rig::new();
+    for _ in 0..2 {
+        rig.disk.fail(Fault { after: 0, times: 1, syncs_only: false, full: true });
+        assert_eq!(rig.one(), Err(AppendError::Full));
+        assert!(matches!(*rig.shared.state.borrow(), State::Full(_)));
+    }
+    rig.disk.heal();
+    assert!(matches!(rig.one(), Ok(Appended::New(_))), "it never closes for that");
 }
 
 #[test]
