@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-
 use super::{Ingress, Refusal, Source};
 use crate::event::Request;
 use crate::verify;
