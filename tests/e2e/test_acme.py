@@ -106,6 +106,10 @@ def test_an_authority_gives_a_certificate_which_is_renewed_in_time_and_kept_over
     sent = run("send", "acme", "--config", str(bridge.config_path), cwd=bridge.directory)
     assert sent.returncode == 0, "the commands take the kept certificate for the bridge's own: " + sent.stderr
 
+    bridge.config_path.write_text(bridge.config_path.read_text().replace("mailto:ops", "mailto:others"))
+    until(lambda: "server.tls.acme has changed, and takes effect at the next start only" in bridge.log(), what="the reload")
+    assert one.shows() == second
+
 
 def test_without_its_authority_a_bridge_goes_on_with_what_it_has_and_orders_until_it_gets_more(ordered, senders, tmp_path):
     clients = Authority(tmp_path / "clients", "clients")

@@ -167,6 +167,21 @@ def test_what_is_not_published_in_time_is_kept_and_acknowledged_once_it_is(bridg
     assert sum(one.body in text for text in stream_texts(own_redis)) == 1
 
 
+def test_a_backend_that_a_reload_adds_is_waited_for_from_the_next_start_on(bridges, senders, own_redis):
+    config = with_keys("acme", 'ack = "published"') + redis_backend(own_redis)
+    bridge = bridges(config, server='ack_timeout = "1s"').start()
+    assert post(bridge, senders.make("acme")).status == 200
+    bridge.configure(config + '[backends.away]\ntype = "redis"\nurl = "redis://127.0.0.1:1"\nstream = "s"\n')
+    until(lambda: "backends.away has changed, and takes effect at the next start only" in bridge.log(), what="the reload")
+    assert post(bridge, senders.make("acme")).status == 200, "nobody publishes there yet"
+    bridge.stop()
+    bridge.start()
+    refused = post(bridge, senders.make("acme"))
+    assert (refused.status, refused.problem) == (503, "publish_slow")
+    assert bridge.metric("hookferry_backlog_events", backend="away") == 2, "it gets what came since the reload"
+    assert len(stream_texts(own_redis)) == 3
+
+
 def test_an_event_for_nobody_or_that_its_backend_never_takes_is_not_waited_for(bridges, senders, sqs):
     small = sqs.queue(unique("q-"), MaximumMessageSize="4096")
     route = '\n[[routes]]\nmatch = { type = "acme.big.*" }\nto = ["orders"]\n'

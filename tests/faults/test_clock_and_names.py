@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 
 import redis as redis_client
@@ -46,6 +47,13 @@ def test_a_clock_that_steps_under_load_forgets_no_id_and_keeps_the_order(bridges
     assert sequences == sorted(set(sequences))
 
 
+def its_timers_run(bridge):
+    """What the bridge does by the hour and the day begins last of all: a reload comes behind it."""
+    bridge.signal(signal.SIGHUP)
+    until(lambda: "configuration reloaded" in bridge.log(), what="the reload")
+    bridge.hang_up()
+
+
 def test_published_ranges_are_fetched_again_every_hour(bridges, senders, tmp_path):
     vendor, clock = Vendor(tmp_path), Clock(tmp_path, timers=True)
     vendor.pages = {"/meta": (200, b'["192.0.2.0/24"]')}
@@ -69,7 +77,7 @@ def test_published_ranges_are_fetched_again_every_hour(bridges, senders, tmp_pat
     try:
         clock.start(bridge)
         assert allowed() == [True, False]
-        bridge.hang_up()
+        its_timers_run(bridge)
         vendor.pages = {"/meta": (200, b'["203.0.113.0/24"]')}
         clock.step(3500)
         stays(lambda: allowed() == [True, False], 1, "the list, while its hour is not over")
@@ -97,7 +105,7 @@ def test_the_days_until_a_certificate_ends_are_counted_day_by_day(bridges, tmp_p
         return f"the certificate of [server.tls] expires in {days} days" in bridge.log()
 
     assert told(9) or told(10)
-    bridge.hang_up()
+    its_timers_run(bridge)
     for day, days in [(1, 8), (4, 5), (9, 0)]:
         assert not told(days)
         clock.step(day * 86_400 + 60)
