@@ -298,6 +298,9 @@ mod tests {
         };
         let mut bytes = header.encode();
         assert_eq!(Header::decode(&bytes), Ok(header));
+        for cut in [0, 8, HEADER_BYTES - 1] {
+            assert_eq!(Header::decode(&bytes[..cut]), Err(HeaderError::Damaged), "{cut}");
+        }
         bytes[30] ^= 1;
         assert_eq!(Header::decode(&bytes), Err(HeaderError::Damaged));
         bytes[8] = 2;

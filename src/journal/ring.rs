@@ -70,3 +70,26 @@ pub fn events(frames: &Bytes, after: u64, out: &mut Vec<Stored>, mut full: impl 
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_batches_make_room_for_new_ones_and_are_known_to_be_gone() {
+        let mut ring = Ring::new(100, 7);
+        let kept = |ring: &Ring| (7..14).map(|after| ring.after(after, 9).map(|found| found.len())).collect::<Vec<_>>();
+        assert_eq!(ring.after(6, 9), None, "on disk only");
+        for last in [8, 10] {
+            ring.push(last, Bytes::from_static(&[0; 50]));
+        }
+        assert_eq!(kept(&ring)[..4], [Some(2), Some(1), Some(1), Some(0)]);
+        ring.push(11, Bytes::from_static(&[0; 40]));
+        assert_eq!(kept(&ring), [None, Some(2), Some(2), Some(1), Some(0), Some(0), Some(0)]);
+        ring.push(12, Bytes::from_static(&[0; 20]));
+        assert_eq!(kept(&ring)[..4], [None, None, None, Some(2)]);
+        ring.push(13, Bytes::from_static(&[0; 30]));
+        assert_eq!(kept(&ring)[3..], [Some(3), Some(2), Some(1), Some(0)]);
+        assert_eq!(ring.after(10, 1).unwrap().len(), 1, "no more than asked for");
+    }
+}

@@ -1,7 +1,9 @@
 mod damage;
 mod fake;
 mod files;
+mod house;
 mod model;
+mod trouble;
 
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;

@@ -317,3 +317,31 @@ fn truelayer_names_its_key_set_in_the_signature() {
         assert_eq!(url(&good.replace(part, other)), None, "{other}");
     }
 }
+
+#[test]
+fn fetched_keys_are_strange_until_a_request_has_proved_them() {
+    let rule = signed(&format!("keys = {{ url = '{URL}' }}"));
+    let pem = KeyPair::generate().unwrap().public_key_pem();
+    let fetch = |keys: &Keys, url: &str| rule.with_fetched(keys, url, pem.as_bytes(), NOW_S).unwrap();
+    let own = rule.keys(&[]).unwrap();
+    let strange = fetch(&own, URL);
+    assert_eq!((own.any_unproven(), strange.any_unproven(), strange.are_proven(URL)), (false, true, false));
+    let proven = strange.proven_by(URL);
+    assert_eq!((proven.any_unproven(), proven.are_proven(URL), strange.are_proven(URL)), (false, true, false));
+    let kept = rule.keys(&[]).unwrap().and_fetched_of(&proven);
+    assert!(kept.are_proven(URL) && !kept.any_unproven());
+    let both = fetch(&proven, CERT);
+    assert_eq!((both.any_unproven(), both.are_proven(URL), both.are_proven(CERT)), (true, true, false));
+    let (less, other) = (both.without(CERT), both.without(URL));
+    assert_eq!((less.urls().collect::<Vec<_>>(), less.any_unproven(), less.are_proven(URL)), (vec![URL], false, true));
+    assert_eq!((other.urls().collect::<Vec<_>>(), other.any_unproven()), (vec![CERT], true));
+    assert!(!other.are_proven(URL));
+}
+
+#[test]
+fn only_options_that_have_an_effect_are_known() {
+    let names = |rule: Rule| rule.origin.unwrap().options();
+    assert_eq!(names(signed(NAMED)), ["certificates", "trusted_roots", "hosts"]);
+    let url = "keys = { url = 'https://{option:host}/{option:path}' }";
+    assert_eq!(names(signed(url)), ["host", "path", "jwks", "certificates"]);
+}

@@ -163,11 +163,31 @@ fn a_secret_that_is_written_otherwise_is_told_how() {
 fn fields_of_one_text_are_known_to_share_it() {
     use super::super::field::Field;
     let field = |text: &str| Field::new(toml::from_str(text).unwrap(), "signature").unwrap();
-    let places = ["header = 'x-{}'", "body = '/{}'", "query = '{}'", "form = '{}'"];
+    let places = ["header = 'x-{}'", "body = '/{}'", "query = '{}'", "form = '{}'", "form = 'f'\nbody = '/{}'"];
     for place in places {
         let [a, b] = ["a", "b"].map(|name| field(&place.replace("{}", name)));
         assert!(a.shares(&a) && !a.shares(&b), "{place}");
         let others = places.into_iter().filter(|other| *other != place);
         assert!(others.map(|other| field(&other.replace("{}", "a"))).all(|other| !a.shares(&other)), "{place}");
+    }
+}
+
+#[test]
+fn a_time_that_nobody_signs_is_no_replay_window() {
+    let with = |message: &str, timestamp: &str| {
+        let text = format!("{HMAC}\nmessage = '{message}'\ntimestamp = {{ {timestamp} }}");
+        Rule::new(spec(&text).unwrap()).map(drop).map_err(|wrong| wrong.key)
+    };
+    for (message, timestamp, signed) in [
+        ("{timestamp}{body}", "header = 'x-time'", true),
+        ("{header:x-time}{body}", "header = 'X-Time'", true),
+        ("{header:x-other}{body}", "header = 'x-time'", false),
+        ("{body}", "header = 'x-time'", false),
+        ("{body}", "body = '/t'", true),
+        ("{body:/t}", "body = '/t'", true),
+        ("{body:/u}", "body = '/t'", false),
+        ("{body}", "query = 't'", false),
+    ] {
+        assert_eq!(with(message, timestamp).is_ok(), signed, "{message} {timestamp}");
     }
 }

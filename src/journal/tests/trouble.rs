@@ -1,0 +1,164 @@
+//! What becomes of events and cursors where the disk or the quota says no, step by step.
+
+use super::fake::{Fake, Fault};
+use super::*;
+use crate::journal::writer::Writer;
+
+/// A journal on a disk that fails on demand.
+struct Rig {
+    disk: Fake,
+    shared: Shared,
+    writer: Writer,
+}
+
+fn small() -> Options {
+    let mut options = options(Path::new("/data"));
+    options.settings.segment_bytes = 64 << 10;
+    options.settings.max_bytes = 256 << 10;
+    options
+}
+
+impl Rig {
+    fn new() -> Self {
+        let disk = Fake::new(1);
+        let (shared, writer) = recovery::open(small(), Box::new(disk.clone()), || {}).unwrap();
+        Self { disk, shared, writer }
+    }
+
+    fn append(&mut self, sizes: &[usize]) -> Vec<Result<Appended, AppendError>> {
+        let answers: Vec<_> = sizes
+            .iter()
+            .map(|size| {
+                let envelope = Envelope { body: vec![7; *size].into(), ..Envelope::default() };
+                self.shared.queue.push(Record::new(&envelope, Key::NONE, Duration::ZERO, 1)).unwrap()
+            })
+            .collect();
+        self.writer.step(&self.shared, self.shared.queue.take());
+        answers.into_iter().map(|answer| futures_util::FutureExt::now_or_never(answer).unwrap()).collect()
+    }
+
+    fn one(&mut self) -> Result<Appended, AppendError> {
+        self.append(&[10])[0]
+    }
+
+    /// Moves a cursor; whether that is written.
+    fn decide(&mut self, name: &str, position: u64) -> bool {
+        lock(&self.shared.cursors).set(name, Cursor { decided: position, published: position });
+        let saved = self.shared.queue.cursors_moved(true);
+        self.writer.step(&self.shared, self.shared.queue.take());
+        futures_util::FutureExt::now_or_never(saved).unwrap().is_ok()
+    }
+
+    fn fail_syncs(&self, after: u32, times: u32) {
+        self.disk.fail(Fault { after, times, syncs_only: true, full: false });
+    }
+
+    fn killed(self) -> Self {
+        self.disk.heal();
+        self.disk.kill();
+        let (shared, writer) = recovery::open(small(), Box::new(self.disk.clone()), || {}).unwrap();
+        Self { disk: self.disk, shared, writer }
+    }
+}
+
+#[test]
+fn one_failed_sync_is_got_over_and_two_in_a_row_close_the_journal() {
+    let mut rig = Rig::new();
+    rig.fail_syncs(0, 1);
+    assert_eq!(rig.one(), Err(AppendError::Failed));
+    assert!(matches!(rig.one(), Ok(Appended::New(_))), "in another segment");
+    rig.fail_syncs(0, 1);
+    assert_eq!(rig.one(), Err(AppendError::Failed));
+    // The new segment has its own syncs first.
+    rig.fail_syncs(2, 1);
+    assert_eq!(rig.one(), Err(AppendError::Closed));
+    assert!(matches!(*rig.shared.state.borrow(), State::Closed(_)));
+    rig.disk.heal();
+    assert_eq!(rig.one(), Err(AppendError::Closed), "a restart finds out what is there");
+    assert!(!rig.decide("backend:b", 1));
+    let mut rig = rig.killed();
+    assert!(matches!(rig.one(), Ok(Appended::New(_))));
+}
+
+#[test]
+fn a_disk_that_is_full_is_no_disk_that_fails() {
+    let mut rig = Rig::new();
+    for _ in 0..2 {
+        rig.disk.fail(Fault { after: 0, times: 1, syncs_only: false, full: true });
+        assert_eq!(rig.one(), Err(AppendError::Full));
+        assert!(matches!(*rig.shared.state.borrow(), State::Full(_)));
+    }
+    rig.disk.heal();
+    assert!(matches!(rig.one(), Ok(Appended::New(_))), "it never closes for that");
+}
+
+#[test]
+fn a_cursor_whose_write_failed_is_written_with_the_next_one() {
+    let mut rig = Rig::new();
+    (0..3).for_each(|_| _ = rig.one().unwrap());
+    rig.disk.fail(Fault { after: 0, times: 1, syncs_only: false, full: false });
+    assert!(!rig.decide("backend:a", 1));
+    assert!(rig.decide("backend:b", 2));
+    let rig = rig.killed();
+    let found: Vec<_> = lock(&rig.shared.cursors).all().into_iter().map(|(name, at)| (name, at.decided)).collect();
+    assert_eq!(found, [("backend:a".to_owned(), 1), ("backend:b".to_owned(), 2)]);
+}
+
+#[test]
+fn a_full_journal_still_takes_the_cursors_that_make_room() {
+    let mut rig = Rig::new();
+    let mut many = 0;
+    while rig.append(&[1000])[0].is_ok() {
+        many += 1;
+    }
+    while rig.one().is_ok() {
+        many += 1;
+    }
+    assert!(matches!(*rig.shared.state.borrow(), State::Full(_)));
+    assert_eq!(rig.shared.segments().len(), 4, "all of the quota");
+    let names = ["a", "b", "c"].map(|name| format!("consumer:{}", name.repeat(60)));
+    for name in &names {
+        assert!(rig.decide(name, 7));
+    }
+    let rig = rig.killed();
+    assert!(names.iter().all(|name| lock(&rig.shared.cursors).all()[name].decided == 7));
+    assert_eq!(*rig.shared.tail.borrow(), many);
+}
+
+#[test]
+fn what_waits_is_written_at_once_but_no_segment_grows_for_it() {
+    let mut rig = Rig::new();
+    assert!(rig.append(&[10; 20]).iter().all(Result::is_ok));
+    assert_eq!(rig.shared.ring.read().unwrap().after(0, 99).unwrap().len(), 1, "one write, one sync");
+    assert!(rig.append(&[25_000; 5]).iter().all(Result::is_ok));
+    let sizes: Vec<_> = rig.shared.segments().iter().map(|segment| segment.end()).collect();
+    assert!(sizes.len() > 2 && sizes.iter().all(|size| *size <= 64 << 10), "{sizes:?}");
+}
+
+#[test]
+fn cursors_take_the_room_of_their_bytes() {
+    let mut rig = Rig::new();
+    for n in 0..200 {
+        assert!(rig.decide("backend:b", n));
+    }
+    assert_eq!(rig.shared.segments().len(), 1);
+    for n in 0..1000 {
+        assert!(rig.decide("backend:b", n));
+    }
+    let sizes: Vec<_> = rig.shared.segments().iter().map(|segment| segment.capacity()).collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|size| *size == 64 << 10), "{sizes:?}");
+}
+
+#[test]
+fn segments_are_a_quarter_of_the_quota_at_most_and_never_tiny() {
+    for (max_bytes, expected) in [(64 << 20, 64 << 10), (100 << 10, 64 << 10), (0, 64 << 10)] {
+        let mut options = small();
+        options.settings.max_bytes = max_bytes;
+        let (shared, _) = recovery::open(options, Box::new(Fake::new(1)), || {}).unwrap();
+        assert_eq!(shared.settings.segment_bytes, expected, "{max_bytes}");
+    }
+    let mut options = small();
+    (options.settings.max_bytes, options.settings.segment_bytes) = (1 << 20, 64 << 20);
+    let (shared, _) = recovery::open(options, Box::new(Fake::new(1)), || {}).unwrap();
+    assert_eq!(shared.settings.segment_bytes, 256 << 10);
+}
