@@ -157,3 +157,39 @@ pub fn write_header(file: &dyn DiskFile, header: &Header) -> io::Result<()> {
     file.write_all_at(&header.encode(), HEADER_COPY)?;
     file.write_all_at(&header.encode(), 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::System;
+    use super::*;
+
+    #[test]
+    fn a_place_is_noted_once_in_each_stretch_and_found_from_behind() {
+        let header = Header {
+            epoch: 1,
+            first: 1,
+            created_ms: 1,
+            journal: [0; 16],
+            previous_first: 0,
+            previous_end: 0,
+            previous_epoch: 0,
+        };
+        let segment = Segment::new("x".into(), header, 0, 0, 0);
+        for (sequence, offset) in
+            [(50, 5 * MARK), (30, 3 * MARK), (29, 3 * MARK - 1), (55, 6 * MARK - 1), (60, 6 * MARK)]
+        {
+            segment.mark(sequence, offset);
+        }
+        let near = [29, 30, 49, 50, 59, 60, 99].map(|after| segment.near(after).map(|offset| offset / MARK));
+        assert_eq!(near, [None, Some(3), Some(3), Some(5), Some(5), Some(6), Some(6)]);
+    }
+
+    #[test]
+    fn a_segment_is_zeroed_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        for bytes in [64 << 10, 3 << 19] {
+            let file = make_zeroed(&System, &dir.path().join("x"), bytes).unwrap();
+            assert_eq!(file.size().unwrap(), bytes);
+        }
+    }
+}

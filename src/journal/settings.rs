@@ -64,3 +64,14 @@ impl Default for Dedup {
         Self { window: Duration::from_secs(96 * 3600), max_keys: 20_000_000 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_a_quarter_of_the_quota_at_most() {
+        let in_force = |max_bytes| Settings { max_bytes, ..Settings::default() }.segment_in_force();
+        assert_eq!([10 << 30, 100 << 20].map(in_force), [64 << 20, 25 << 20]);
+    }
+}

@@ -30,7 +30,7 @@ async fn what_an_interrupted_write_left_goes_and_what_is_not_ours_stays() {
     let dir = tempfile::tempdir().unwrap();
     open(dir.path()).close();
     let ours = ["journal/spare-7.tmp", "journal/first.tmp", "dedup/00000000000000000001.tmp"];
-    let foreign = ["journal/notes.txt", "journal/copy.seg", "dedup/notes.tmp", "dedup/notes.txt"];
+    let foreign = ["journal/notes.txt", "journal/copy.seg", "journal/7.seg", "dedup/notes.tmp", "dedup/notes.txt"];
     std::fs::create_dir_all(dir.path().join("dedup")).unwrap();
     for name in ours.iter().chain(&foreign) {
         std::fs::write(dir.path().join(name), b"x").unwrap();
@@ -39,7 +39,7 @@ async fn what_an_interrupted_write_left_goes_and_what_is_not_ours_stays() {
     assert!(matches!(append(&journal, "a", b"x").await, Appended::New(1)));
     journal.close();
     assert_eq!(ours.map(|name| dir.path().join(name).exists()), [false; 3]);
-    assert_eq!(foreign.map(|name| dir.path().join(name).exists()), [true; 4]);
+    assert_eq!(foreign.map(|name| dir.path().join(name).exists()), [true; 5]);
     assert_eq!(quarantine(dir.path()), [""; 0]);
 }
 

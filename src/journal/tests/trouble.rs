@@ -72,7 +72,8 @@ fn one_failed_sync_is_got_over_and_two_in_a_row_close_the_journal() {
     // The new segment has its own syncs first.
     rig.fail_syncs(2, 1);
     assert_eq!(rig.one(), Err(AppendError::Closed));
-    assert!(matches!(*rig.shared.state.borrow(), State::Closed(_)));
+    rig.shared.reopen();
+    assert!(matches!(*rig.shared.state.borrow(), State::Closed(_)), "room is not what it lacks");
     rig.disk.heal();
     assert_eq!(rig.one(), Err(AppendError::Closed), "a restart finds out what is there");
     assert!(!rig.decide("backend:b", 1));
@@ -87,9 +88,11 @@ fn a_disk_that_is_full_is_no_disk_that_fails() {
         rig.disk.fail(Fault { after: 0, times: 1, syncs_only: false, full: true });
         assert_eq!(rig.one(), Err(AppendError::Full));
         assert!(matches!(*rig.shared.state.borrow(), State::Full(_)));
+        assert_eq!(rig.shared.metrics.journal_open.get(), 0);
     }
     rig.disk.heal();
     assert!(matches!(rig.one(), Ok(Appended::New(_))), "it never closes for that");
+    assert_eq!((rig.shared.state.borrow().clone(), rig.shared.metrics.journal_open.get()), (State::Open, 1));
 }
 
 #[test]
@@ -161,4 +164,12 @@ fn segments_are_a_quarter_of_the_quota_at_most_and_never_tiny() {
     (options.settings.max_bytes, options.settings.segment_bytes) = (1 << 20, 64 << 20);
     let (shared, _) = recovery::open(options, Box::new(Fake::new(1)), || {}).unwrap();
     assert_eq!(shared.settings.segment_bytes, 256 << 10);
+}
+
+#[test]
+fn room_for_a_segment_leaves_some_to_everybody_else() {
+    // 1 GiB is free.
+    let has_room = |bytes| segment::has_room(&Fake::new(1), Path::new("/data"), bytes).map_err(|full| full.kind());
+    let most = (1 << 30) - (16 << 20);
+    assert_eq!((has_room(most), has_room(most + 1)), (Ok(()), Err(std::io::ErrorKind::StorageFull)));
 }
