@@ -33,7 +33,7 @@ pub use contract::{
     Contract, EventSpec, Example, Expect, HandshakeSpec, RememberSpec, ReplySpec, Sample, VisitSpec, When,
 };
 pub use extract::Extracted;
-pub use handshake::{Effect, Reply};
+pub use handshake::{Effect, Reply, not_in_path};
 pub use own::Catalogue;
 pub use prove::Unmet;
 pub use value::{BadValue, Value};

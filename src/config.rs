@@ -73,6 +73,8 @@ pub struct Config {
     /// Whether the source [`DEMO`] waits for its secret: no file was given, and nothing names one.
     /// Whoever starts the bridge makes it in [`Config::demo_secret_file`].
     pub demo: bool,
+    /// The files that hold nothing.
+    pub blank: Vec<PathBuf>,
 }
 
 /// `[admin]` with its secret read.
@@ -107,9 +109,22 @@ impl Config {
 /// # Errors
 /// Every mistake of all layers.
 pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
+    load_after(None, files, vars)
+}
+
+/// As [`load`], while `before` is in force.
+fn load_after(before: Option<&Config>, files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     let no_file = files.is_empty();
     let mut mistakes = Vec::new();
     let layers = Layers::read(&embedded(no_file), files, vars, &mut mistakes);
+    // Whoever writes a file in place empties it before. Without its sources their senders would be told 404, and some
+    // never come again.
+    let emptied = layers.blank.iter().filter(|file| before.is_some_and(|before| !before.blank.contains(file)));
+    mistakes.extend(emptied.map(|file| Mistake {
+        file: file.display().to_string(),
+        key: String::new(),
+        what: "is empty: is it still being written?".to_owned(),
+    }));
     let mut sections = layers.merged.clone();
     let collect = &mut Collector { layers: &layers, mistakes };
 
@@ -155,10 +170,11 @@ pub fn load(files: &[impl AsRef<Path>], vars: &Vars) -> Result<Config, Errors> {
     }
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
+    let blank = layers.blank.clone();
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin =
         Admin { listen: admin.listen, socket_mode: admin.socket_mode, token, hosts: admin.hosts, tls: admin_tls };
-    Ok(Config { server, tls, admin, journal, dedup, telemetry, catalogue, sources, backends, routes, demo })
+    Ok(Config { server, tls, admin, journal, dedup, telemetry, catalogue, sources, backends, routes, demo, blank })
 }
 
 /// The providers alone, for who asks for nothing else.

@@ -229,7 +229,7 @@ impl Ingress {
         source.takes(http.method().as_str())?;
         let client = client(setup, source, http.peer_addr(), head)?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
-        let mut room = room::Room::new(&self.bodies, setup.max_inflight);
+        let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
         let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace, &mut room).await?;
         let request = Request {
             method: http.method().as_str(),
@@ -259,7 +259,8 @@ impl Ingress {
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
         let content = body::decode(&wire, encoding, source.max_body)?;
-        if encoding.is_some() {
+        // What is not encoded is the same piece of memory.
+        if content.as_ptr() != wire.as_ptr() {
             room.take(content.len())?;
         }
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);

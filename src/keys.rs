@@ -7,8 +7,9 @@
 //! - Only URLs that the provider's file or the source allows are asked, over https, without redirects, under caps of
 //!   size and time.
 //! - A fetch that fails keeps the keys that are there; a request that lacks a key is never refused for our own lack of it.
-//! - However many requests name unknown keys, fetches stay bounded, and no sender uses up what is there for the others.
-//! - Keys that an authentic request has named give way to none that anybody named.
+//! - However many requests name unknown keys, fetches stay bounded, and no single address uses up what is there for the
+//!   others.
+//! - Keys that an authentic request has named give way to none that anybody named; those that count so are bounded too.
 //! - A learnt secret is on disk before it is believed.
 //!
 //! Knows nothing of HTTP servers or configuration files.

@@ -73,9 +73,14 @@ impl Certificates {
     pub fn tell(&self, metrics: &Metrics) {
         let now_s = i64::try_from(now_ms() / 1000).unwrap_or(i64::MAX);
         for (listener, tls) in [("server", &self.server), ("admin", &self.admin)] {
-            let Some(not_after_s) = tls.as_ref().and_then(|tls| tls.shown().not_after_s()) else { continue };
+            let Some(shown) = tls.as_ref().map(|tls| tls.shown()) else { continue };
+            let Some(not_after_s) = shown.not_after_s() else { continue };
             let labels = vec![("listener", listener.to_owned())];
             metrics.tls_not_after_seconds.get_or_create(&labels).set(not_after_s);
+            if shown.authority().is_some_and(|authority| !authority.is_late(now_s)) {
+                // However short its time is, it is renewed without anybody.
+                continue;
+            }
             match (not_after_s - now_s).div_euclid(DAY_S) {
                 days if days < 0 => {
                     tracing::error!(

@@ -86,15 +86,11 @@ impl Reloads {
 
     /// Reads, makes all parts, and only then replaces any; the keys that need a restart.
     async fn attempt(&mut self) -> anyhow::Result<Vec<String>> {
-        let (origin, started) = (self.origin.clone(), self.started.clone());
+        let (origin, started, current) = (self.origin.clone(), self.started.clone(), self.current.load_full());
         let read = tokio::task::spawn_blocking(move || {
             // Before the files are read: what changes in between is found as a change again.
             let seen = Contents::of(origin.files());
-            if let Some(file) = origin.emptied() {
-                // Without a source every sender would be told 404, and some never come again.
-                return (seen, Err(anyhow::anyhow!("{} is empty: is it still being written?", file.display())));
-            }
-            let config = origin.load().map_err(anyhow::Error::from).and_then(|mut config| {
+            let config = origin.load_again(&current).map_err(anyhow::Error::from).and_then(|mut config| {
                 let needs_restart = needs_restart(&started, &config);
                 // What is kept beside the journal, such as learnt secrets, stays where the journal is.
                 config.journal.dir.clone_from(&started.journal.dir);

@@ -114,7 +114,8 @@ fn instant(text: &str, zone: Option<&str>) -> Option<String> {
 
 /// Checks an offset such as `+07:00`.
 fn zone(text: &str) -> Result<String, ContractError> {
-    let is_offset = OffsetDateTime::parse(&format!("2000-01-01T00:00:00{text}"), &Rfc3339).is_ok() && text.len() == 6;
+    let parses = OffsetDateTime::parse(&format!("2000-01-01T00:00:00{text}"), &Rfc3339).is_ok();
+    let is_offset = text.starts_with(['+', '-']) && text.len() == 6 && parses;
     let bad = || ContractError::key("event.time_zone", "is no offset from UTC such as \"+00:00\" or \"-08:00\"");
     is_offset.then(|| text.to_owned()).ok_or_else(bad)
 }
@@ -142,7 +143,7 @@ mod tests {
         assert_eq!(zoned("1700000000").as_deref(), Some("2023-11-14T22:13:20Z"));
         assert_eq!(zoned("2023-11-15"), None);
         assert_eq!(instant("2023-11-15 05:13:20", None), None, "nobody knows whose midday that is");
-        for zone in ["", "Z", "7", "+7:00", "UTC", "+0700", "+25:00", ".5Z+01"] {
+        for zone in ["", "Z", "7", "+7:00", "UTC", "+0700", "+25:00", ".5Z+01", ".1234Z"] {
             let event = toml::from_str(&format!("time_zone = '{zone}'")).unwrap();
             let error = Provider::custom("shop", Spec::None {}, event).unwrap_err().to_string();
             assert!(error.contains("`event.time_zone` is no offset"), "{zone}: {error}");

@@ -101,6 +101,11 @@ enum Wanted {
     Option(String),
 }
 
+/// What no path of a source, nor one at which a sender asks besides, may hold.
+pub fn not_in_path(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || "?#{}".contains(c)
+}
+
 /// Reflected text in these types is text for every client; in HTML it would be markup.
 const CONTENT_TYPES: [&str; 2] = ["text/plain", "application/json"];
 
@@ -133,10 +138,10 @@ impl Handshake {
                 conditions.push((place, expected));
             }
         }
-        if when.path.as_ref().is_some_and(|path| !path.starts_with('/') || spec.signed) {
+        if when.path.as_ref().is_some_and(|path| !path.starts_with('/') || path.contains(not_in_path) || spec.signed) {
             return Err(ContractError::key(
                 "handshake.when",
-                "has a `path` that does not begin with `/`, or that is signed",
+                "has a `path` that does not begin with `/`, that holds white space, `?`, `#`, `{` or `}`, or that is signed",
             ));
         }
         if conditions.is_empty() && when.path.is_none() && when.method.as_deref().is_none_or(|method| method == "POST")

@@ -191,4 +191,28 @@ pub fn sources(collect: &mut Collector, server: &Server, sources: &[Source], nam
             fits(collect, &at("max_body"), max_body, segment);
         }
     }
+    further(collect, sources);
+}
+
+/// Checks that no challenge is answered where events come in, nor in place of another sender's.
+fn further(collect: &mut Collector, sources: &[Source]) {
+    for source in sources {
+        // What the operator did not write cannot be mended there.
+        let key = if source.settings.handshake.is_empty() { "provider" } else { "handshake" };
+        let mut mistake = |what| collect.mistake(&["sources", source.name.as_str(), key], what);
+        for path in source.provider.further_paths() {
+            if let Some(other) = sources.iter().find(|other| other.path == path) {
+                mistake(format!(
+                    "answers challenges at `{path}`, the path of sources.{}: none of its events would be taken",
+                    other.name
+                ));
+            }
+            // Sources of one provider answer the same there.
+            let rivals = sources.iter().take_while(|other| other.name != source.name);
+            let mut rivals = rivals.filter(|other| other.provider.id != source.provider.id);
+            if let Some(other) = rivals.find(|other| other.provider.further_paths().any(|theirs| theirs == path)) {
+                mistake(format!("answers challenges at `{path}`, as sources.{} does already", other.name));
+            }
+        }
+    }
 }

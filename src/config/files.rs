@@ -1,12 +1,12 @@
 //! Where a configuration comes from, to be read again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use config::ValueKind;
 
 use super::layers::{Layers, Vars, walk};
-use super::{Config, Errors, embedded, load, providers};
+use super::{Config, Errors, embedded, load, load_after, providers};
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
 const PATHS: [&[&str]; 9] = [
@@ -34,18 +34,20 @@ impl Origin {
         Self { files, vars }
     }
 
-    /// The first of the files that holds nothing: whoever writes one in place empties it before.
-    pub fn emptied(&self) -> Option<&Path> {
-        let blank = |path: &&PathBuf| std::fs::read(path).is_ok_and(|content| content.trim_ascii().is_empty());
-        self.files.iter().find(blank).map(PathBuf::as_path)
-    }
-
     /// Reads them.
     ///
     /// # Errors
     /// Every mistake of all layers.
     pub fn load(&self) -> Result<Config, Errors> {
         load(&self.files, &self.vars)
+    }
+
+    /// Reads them again: a file that held something when `before` was read, and is empty now, is a mistake.
+    ///
+    /// # Errors
+    /// Every mistake of all layers.
+    pub fn load_again(&self, before: &Config) -> Result<Config, Errors> {
+        load_after(Some(before), &self.files, &self.vars)
     }
 
     /// The files, and those that they name: secrets, certificates, schemas, the folder of providers and what is in it. Needs no configuration that checks,
@@ -123,5 +125,24 @@ mod tests {
         }
         assert!(found.contains(&file) && found.contains(&folder) && found.contains(&folder.join("acme.toml")));
         assert_eq!(found.len(), 14, "{found:?}");
+    }
+    #[test]
+    fn a_file_that_held_something_may_not_become_empty_and_one_that_never_did_may_stay_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second] = ["a.toml", "b.toml"].map(|name| dir.path().join(name));
+        std::fs::write(&first, "[server]\nmax_body = \"2MiB\"\n").unwrap();
+        std::fs::write(&second, "\n").unwrap();
+        let origin = Origin::new(vec![first.clone(), second.clone()], Vars::new());
+        let before = origin.load().unwrap();
+        let again = origin.load_again(&before).unwrap();
+        std::fs::write(&first, " \n").unwrap();
+        assert!(origin.load().is_ok(), "a start takes it");
+        let error = origin.load_again(&again).unwrap_err().to_string();
+        assert!(error.contains("a.toml: is empty: is it still being written?") && !error.contains("b.toml"), "{error}");
+        std::fs::write(&first, "# nothing, and on purpose\n").unwrap();
+        std::fs::write(&second, "[server]\nmax_body = \"3MiB\"\n").unwrap();
+        let filled = origin.load_again(&again).unwrap();
+        std::fs::write(&second, "").unwrap();
+        assert!(origin.load_again(&filled).unwrap_err().to_string().contains("b.toml: is empty"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use config::builder::DefaultState;
 use config::{Config, ConfigBuilder, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -23,6 +23,8 @@ pub(super) struct Layers {
     pub merged: Map<String, Value>,
     /// From the lowest to the highest.
     layers: Vec<Layer>,
+    /// Files that hold nothing.
+    pub blank: Vec<PathBuf>,
 }
 
 #[derive(Clone)]
@@ -52,7 +54,7 @@ impl Source for Layer {
 impl Layers {
     /// Reads what can be read; a file that cannot is a mistake, and its layer is left out.
     pub fn read(defaults: &str, files: &[impl AsRef<Path>], vars: &Vars, mistakes: &mut Vec<Mistake>) -> Self {
-        let mut layers = Vec::new();
+        let (mut layers, mut blank) = (Vec::new(), Vec::new());
         let mut add = |name: &str, text: Result<(String, FileFormat), String>| match text
             .and_then(|(text, format)| parse(&text, format))
         {
@@ -62,7 +64,11 @@ impl Layers {
         add(DEFAULTS, Ok((defaults.to_owned(), FileFormat::Toml)));
         for file in files {
             let file = file.as_ref();
-            add(&file.display().to_string(), load(file));
+            let text = load(file);
+            if text.as_ref().is_ok_and(|(text, _)| text.trim().is_empty()) {
+                blank.push(file.to_owned());
+            }
+            add(&file.display().to_string(), text);
         }
         match overrides(vars) {
             Ok(root) => layers.push(Layer { file: None, root }),
@@ -73,14 +79,14 @@ impl Layers {
             mistakes.push(Mistake { file: ENVIRONMENT.to_owned(), key: String::new(), what: error.to_string() });
             Map::new()
         });
-        Self { merged, layers }
+        Self { merged, layers, blank }
     }
 
     /// A file that is no layer but stands for itself, and what is in it.
     pub fn one(name: &str, text: &str) -> Result<(Self, Value), String> {
         let root = parse(text, FileFormat::Toml)?;
         let layers = vec![Layer { file: Some(name.to_owned()), root: root.clone() }];
-        Ok((Self { merged: Map::new(), layers }, root))
+        Ok((Self { merged: Map::new(), layers, blank: Vec::new() }, root))
     }
 
     /// Sorts mistakes by layer, then by key; behind them come those that stand elsewhere, as they were found.

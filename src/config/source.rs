@@ -9,7 +9,7 @@ use super::contract::{contract, verify};
 use super::secrets::resolve;
 use super::section::{Collector, decode};
 use super::{DEMO, Vars};
-use crate::catalogue::{self, Catalogue, Provider};
+use crate::catalogue::{self, Catalogue, Provider, not_in_path};
 use crate::event::{Options, Secret, SecretRef, Setting, SourceName};
 use crate::ingress::networks::Networks;
 use crate::ingress::schema::{Schema, Schemas};
@@ -279,10 +279,6 @@ fn option(text: &str, vars: &Vars) -> Result<String, String> {
     let Ok(reference) = text.parse::<SecretRef>() else { return Ok(text.to_owned()) };
     let secret = resolve(&reference, vars)?;
     secret.expose_str().map(str::to_owned).ok_or_else(|| "is not UTF-8".to_owned())
-}
-
-fn not_in_path(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || "?#{}".contains(c)
 }
 
 fn not_in_header(c: char) -> bool {

@@ -18,6 +18,9 @@ const UNRATED: u64 = 1 << 20;
 /// Most bytes of content for one byte on the wire, beyond [`UNRATED`]; JSON comes to 5 to 20, rarely to 100.
 const MOST_RATIO: u64 = 200;
 
+/// Bytes of memory that a sender gets on its word alone: what its head declares may never come.
+const BELIEVED: usize = 64 << 10;
+
 /// Time over which a body must come at its least rate: a pause of a sender's network is no reason to cut it off.
 pub const WINDOW: Duration = Duration::from_secs(10);
 
@@ -82,7 +85,7 @@ async fn collect(
     }
     room.take(first.len())?;
     let Some(second) = next(&mut payload).await? else { return Ok(first) };
-    let mut body = BytesMut::with_capacity(capacity.max(first.len() + second.len()));
+    let mut body = BytesMut::with_capacity(capacity.min(BELIEVED).max(first.len() + second.len()));
     body.extend_from_slice(&first);
     let mut part = Some(second);
     while let Some(bytes) = part {
@@ -167,7 +170,7 @@ mod tests {
         });
         let begun = Instant::now();
         let held = Held::default();
-        let body = read(Box::pin(stream), None, 1 << 30, pace, &mut Room::new(&held, 1 << 30)).await;
+        let body = read(Box::pin(stream), None, 1 << 30, pace, &mut Room::new(&held, 1 << 30, None)).await;
         (body.map(|body| body.len()), begun.elapsed())
     }
 
@@ -181,7 +184,7 @@ mod tests {
         let begins = futures_util::stream::iter([Ok(vec![b'x'; 1_000_000].into())]);
         let stalls = begins.chain(futures_util::stream::pending());
         let held = Held::default();
-        let mut room = Room::new(&held, 1 << 30);
+        let mut room = Room::new(&held, 1 << 30, None);
         let (begun, refused) = (Instant::now(), read(stalls, None, 1 << 30, pace, &mut room).await);
         assert!(refused == Err(Refusal::BodyTimeout) && begun.elapsed() < MS * 5_000, "{refused:?}");
     }

@@ -1,21 +1,34 @@
 //! How much memory the bodies of all requests take together: what connections and `max_body` alone would allow is more
 //! than a host has.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, PoisonError};
 
 use super::Refusal;
 
 /// Bytes of each body that are not counted. Webhooks are seldom larger: whoever fills the room with large bodies keeps out large ones only.
 const FREE: u64 = 16 << 10;
+/// One address has at most this part of the room: whoever fills his own keeps nobody else out.
+const SHARE: u64 = 4;
 
 /// Bytes of bodies in memory, over all requests.
 #[derive(Default)]
-pub struct Held(AtomicU64);
+pub struct Held(Mutex<Sums>);
+
+#[derive(Default)]
+struct Sums {
+    all: u64,
+    /// Of each address that has any: no more of them than requests.
+    each: HashMap<u64, u64>,
+}
 
 /// What one request has of them; given back when it is answered, or its sender goes away.
 pub struct Room<'a> {
     held: &'a Held,
     most: u64,
+    /// Whose it is, by [`super::limit::key`]; `None`: nobody can tell, behind a Unix socket.
+    client: Option<u64>,
     /// Bytes of this request.
     taken: u64,
     /// Those of them that count.
@@ -23,9 +36,9 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// Nothing yet, of `most` for all that share `held`.
-    pub fn new(held: &'a Held, most: u64) -> Self {
-        Self { held, most, taken: 0, counted: 0 }
+    /// Nothing yet, of `most` for all that share `held`, for the request of `client`.
+    pub fn new(held: &'a Held, most: u64, client: Option<u64>) -> Self {
+        Self { held, most, client, taken: 0, counted: 0 }
     }
 
     /// Takes `bytes` more.
@@ -39,15 +52,37 @@ impl<'a> Room<'a> {
             return Ok(());
         }
         self.counted += more;
-        let before = self.held.0.fetch_add(more, Ordering::Relaxed);
-        if before + more > self.most { Err(Refusal::Busy) } else { Ok(()) }
+        let mut sums = self.held.sums();
+        sums.all += more;
+        let own = self.client.map_or(0, |client| {
+            let own = sums.each.entry(client).or_default();
+            *own += more;
+            *own
+        });
+        if own > self.most / SHARE || sums.all > self.most { Err(Refusal::Busy) } else { Ok(()) }
+    }
+}
+
+impl Held {
+    fn sums(&self) -> std::sync::MutexGuard<'_, Sums> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Room<'_> {
     fn drop(&mut self) {
-        if self.counted > 0 {
-            self.held.0.fetch_sub(self.counted, Ordering::Relaxed);
+        if self.counted == 0 {
+            return;
+        }
+        let mut sums = self.held.sums();
+        sums.all -= self.counted;
+        if let Some(client) = self.client
+            && let Entry::Occupied(mut own) = sums.each.entry(client)
+        {
+            *own.get_mut() -= self.counted;
+            if *own.get() == 0 {
+                own.remove();
+            }
         }
     }
 }
@@ -61,8 +96,8 @@ mod tests {
     #[test]
     fn large_bodies_share_what_there_is_and_give_it_back() {
         let held = Held::default();
-        let room = || Room::new(&held, 100 << 10);
-        let (mut first, mut second) = (room(), room());
+        let room = |client| Room::new(&held, 400 << 10, Some(client));
+        let (mut first, mut second) = (room(1), room(1));
         for _ in 0..10 {
             assert_eq!(first.take(8 * KIB), Ok(()));
         }
@@ -72,15 +107,26 @@ mod tests {
         assert_eq!(first.take(36 * KIB), Ok(()));
         assert_eq!(first.take(1), Err(Refusal::Busy));
         drop(first);
-        assert_eq!(held.0.load(Ordering::Relaxed), 0);
+        assert!(held.sums().all == 0 && held.sums().each.is_empty());
+    }
+
+    #[test]
+    fn one_address_leaves_the_others_theirs() {
+        let held = Held::default();
+        let room = |client| Room::new(&held, 400 << 10, client);
+        let (mut greedy, mut other, mut unknown) = (room(Some(1)), room(Some(2)), room(None));
+        assert_eq!(greedy.take(200 * KIB), Err(Refusal::Busy));
+        assert_eq!(other.take(100 * KIB), Ok(()));
+        assert_eq!(unknown.take(100 * KIB), Ok(()), "behind a Unix socket nobody has a share");
+        assert_eq!(unknown.take(50 * KIB), Err(Refusal::Busy), "the room is full");
     }
 
     #[test]
     fn a_small_body_finds_room_whatever_large_ones_take() {
         let held = Held::default();
-        let mut large = Room::new(&held, 100);
+        let mut large = Room::new(&held, 100, None);
         assert_eq!(large.take(17 * KIB), Err(Refusal::Busy));
-        let mut small = Room::new(&held, 100);
+        let mut small = Room::new(&held, 100, None);
         assert_eq!((small.take(KIB), small.take(15 * KIB)), (Ok(()), Ok(())));
         assert_eq!(small.take(1), Err(Refusal::Busy));
     }

@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(60);
 const FRESH: Duration = Duration::from_secs(10);
 /// Shortest time between two tries of a URL that did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Most of those that are fetched again by themselves at once.
+const RENEWALS: usize = 4;
 /// Shortest time between two lines about that.
 const TOLD: Duration = Duration::from_secs(60);
 /// Tries of a visit, and the wait before the second, which doubles.
@@ -34,7 +36,12 @@ const VISIT_AGAIN: Duration = Duration::from_secs(2);
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
 enum Done {
-    Fetched(String, Result<bytes::Bytes, FetchError>),
+    /// `renewal`: nobody had asked for it.
+    Fetched {
+        url: String,
+        content: Result<bytes::Bytes, FetchError>,
+        renewal: bool,
+    },
     Other,
 }
 
@@ -49,6 +56,8 @@ pub struct Keeper {
     slots: HashMap<String, Slot>,
     strange: Strange,
     work: FuturesUnordered<Work>,
+    /// Those in progress.
+    renewals: usize,
     /// When it was last said that requests name too many URLs.
     told: Option<Instant>,
     clock: fn() -> u64,
@@ -77,6 +86,7 @@ impl Keeper {
             slots,
             strange: Strange::default(),
             work,
+            renewals: 0,
             told: None,
             clock: || 0,
         }
@@ -92,7 +102,8 @@ impl Keeper {
             self.start(&url, None);
         }
         loop {
-            let due = self.slots.values().filter(|slot| slot.waiting.is_none()).filter_map(|slot| slot.due).min();
+            let idle = self.slots.values().filter(|slot| slot.waiting.is_none() && self.renewals < RENEWALS);
+            let due = idle.filter_map(|slot| slot.due).min();
             let due = due.unwrap_or_else(|| Instant::now() + REFRESH);
             tokio::select! {
                 ask = self.inbox.recv() => match ask {
@@ -100,7 +111,8 @@ impl Keeper {
                     Some(ask) => self.take(ask).await,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
-                    if let Done::Fetched(url, content) = done {
+                    if let Done::Fetched { url, content, renewal } = done {
+                        self.renewals -= usize::from(renewal);
                         self.fetched(&url, content);
                     }
                 }
@@ -152,18 +164,17 @@ impl Keeper {
             None if !self.may_ask(url, by, now) => _ = done.send(Found::Unreachable),
             None => {
                 let slot = self.slots.entry(url.to_owned()).or_insert(Slot::own(None));
-                // Not again and again: after that time it counts anew.
-                slot.named = slot.named.filter(|_| slot.is_recent(now)).or(Some(now));
+                slot.named = Some(now);
                 self.start(url, Some(done));
             }
         }
     }
 
-    /// Whether `url` may be asked for `by`: one of which nothing is known, if there is room for it.
+    /// Whether `url` may be asked for `by`: one that nothing proves, if there is room for it. To ask for it again counts
+    /// as well.
     fn may_ask(&mut self, url: &str, by: Asker, now: Instant) -> bool {
         let keys = self.shared.keys.load_full();
-        let is_recent = self.slots.get(url).is_some_and(|slot| slot.is_recent(now));
-        if is_recent || keys.are_proven(url) || self.is_fixed(url) {
+        if keys.are_proven(url) || self.is_fixed(url) {
             return true;
         }
         if !self.strange.take(by, now) {
@@ -204,11 +215,13 @@ impl Keeper {
 
     fn start(&mut self, url: &str, done: Option<oneshot::Sender<Found>>) {
         let slot = self.slots.entry(url.to_owned()).or_insert(Slot::own(None));
+        let renewal = done.is_none();
+        self.renewals += usize::from(renewal);
         slot.waiting = Some(done.into_iter().collect());
         let (client, url) = (self.client.clone(), url.to_owned());
         self.work.push(Box::pin(async move {
             let content = client.get(&url, super::fetch::KEYS).await;
-            Done::Fetched(url, content)
+            Done::Fetched { url, content, renewal }
         }));
     }
 
@@ -251,10 +264,11 @@ impl Keeper {
         let due: Vec<String> = self.slots.iter().filter(|(_, slot)| is_due(slot)).map(|(url, _)| url.clone()).collect();
         let keys = self.shared.keys.load_full();
         for url in &due {
-            if keys.are_proven(url) || self.is_fixed(url) {
-                self.start(url, None);
-            } else {
-                self.forget(url);
+            match keys.are_proven(url) || self.is_fixed(url) {
+                true if self.renewals < RENEWALS => self.start(url, None),
+                // Its turn comes.
+                true => {}
+                false => self.forget(url),
             }
         }
     }
@@ -342,3 +356,6 @@ async fn visit(client: &Client, source: &str, url: &str) {
         wait *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,11 @@ use super::{Asker, Found};
 
 /// How long a URL that gave no key is taken to have none.
 pub const NOTHING: Duration = Duration::from_secs(60);
-/// Most URLs that are remembered of those that no authentic request has named: anybody can make them up, and so many are
-/// asked within [`NOTHING`] at most.
+/// Most fetches within [`NOTHING`] of URLs that no authentic request has named, and about as many of these are remembered:
+/// anybody can make them up.
 pub const STRANGE: usize = 1024;
-/// Most of them that one address has named within [`NOTHING`]: who makes them up uses up his own.
-const STRANGE_EACH: usize = 64;
+/// Most of them for one address: who makes URLs up uses up his own.
+pub const STRANGE_EACH: usize = 64;
 
 /// What is known of one URL.
 pub struct Slot {
@@ -25,7 +25,7 @@ pub struct Slot {
     /// When it is fetched again by itself; only for URLs that gave keys, and the one that all requests need. Keys that
     /// nobody has proven are thrown away then instead.
     pub due: Option<Instant>,
-    /// When a request had it fetched, not counting those within [`NOTHING`] after it.
+    /// When a request had it fetched last.
     pub named: Option<Instant>,
 }
 
@@ -41,7 +41,7 @@ impl Slot {
     }
 }
 
-/// Who has named URLs of which nothing is known, within [`NOTHING`].
+/// Who has had such URLs fetched within [`NOTHING`]; the same one again counts again.
 #[derive(Default)]
 pub struct Strange {
     /// In the order of time, at most [`STRANGE`].

@@ -1,6 +1,5 @@
 //! The keys of one source as they stand at one time: its own, and those that were fetched.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::material::PublicKey;
@@ -8,14 +7,18 @@ use super::origin::{ByUrl, Origin, Wanted};
 use super::{Refusal, basic, hmac, jwt, public, token};
 use crate::event::{Request, Secret};
 
+/// Most URLs of keys that count as proven: a sender has a few at once.
+const PROVEN: usize = 64;
+
 /// What a source's requests are checked with: its own keys, decoded, and those that were fetched. A snapshot: cloning is
 /// cheap, and what is fetched later makes another one.
 #[derive(Clone)]
 pub struct Keys {
     pub(super) own: Arc<KeySet>,
     pub(super) fetched: Arc<ByUrl>,
-    /// URLs of fetched keys that an authentic request, or the provider's file, has named.
-    proven: Arc<BTreeSet<String>>,
+    /// URLs of fetched keys that an authentic request, or the provider's file, has named: at most [`PROVEN`], the newest
+    /// last.
+    proven: Arc<Vec<String>>,
 }
 
 impl Keys {
@@ -39,23 +42,28 @@ impl Keys {
     /// The same keys but those that came from `url`.
     #[must_use]
     pub fn without(&self, url: &str) -> Self {
-        let (mut fetched, mut proven) = (ByUrl::clone(&self.fetched), BTreeSet::clone(&self.proven));
+        let (mut fetched, mut proven) = (ByUrl::clone(&self.fetched), Vec::clone(&self.proven));
         fetched.remove(url);
-        proven.remove(url);
+        proven.retain(|known| known != url);
         Self { fetched: Arc::new(fetched), proven: Arc::new(proven), ..self.clone() }
     }
 
-    /// The same keys, of which those from `url` have shown whose they are.
+    /// The same keys, of which those from `url` have shown whose they are. Where that are too many, those that did so
+    /// first count as unproven until they do so again.
     #[must_use]
     pub fn proven_by(&self, url: &str) -> Self {
-        let mut proven = BTreeSet::clone(&self.proven);
-        proven.insert(url.to_owned());
+        if self.are_proven(url) {
+            return self.clone();
+        }
+        let over = (self.proven.len() + 1).saturating_sub(PROVEN);
+        let mut proven = self.proven.get(over..).unwrap_or_default().to_vec();
+        proven.push(url.to_owned());
         Self { proven: Arc::new(proven), ..self.clone() }
     }
 
     /// Whether the keys from `url` have shown whose they are; those of others are there because somebody named them.
     pub fn are_proven(&self, url: &str) -> bool {
-        self.proven.contains(url)
+        self.proven.iter().any(|known| known == url)
     }
 
     /// Whether there are fetched keys of which nobody knows yet.

@@ -29,7 +29,7 @@ pub struct OriginSpec {
     /// Where a request names the URL of its key.
     pub named_by: Option<FieldSpec>,
     /// The only URLs that a request may name, e.g. `https://sns.*.amazonaws.com/*.pem`; in the host, a `*` stands for
-    /// one label.
+    /// one label. What has other spellings is not asked for: `%`, `;`, and `//` in the path.
     pub allow: Vec<String>,
     /// Where a request names the id of its key, if not in its token.
     pub id: Option<FieldSpec>,
@@ -69,8 +69,10 @@ impl Origin {
         let bad = |problem: &str| RuleError::new("keys", problem.to_owned());
         let named_by = spec.named_by.map(|field| Field::new(field, "keys")).transpose()?;
         let named = named || named_by.is_some();
-        let allow = spec.allow.iter().map(|text| Pattern::new(text)).collect::<Option<Vec<_>>>();
-        let allow = allow.ok_or_else(|| bad("has `allow` that is not https://HOST/PATH"))?;
+        let read = |text: &String| Pattern::new(text).filter(|pattern| has_one_spelling(pattern.path.as_str()));
+        let allow = spec.allow.iter().map(read).collect::<Option<Vec<_>>>();
+        let allow =
+            allow.ok_or_else(|| bad("has `allow` that is not https://HOST/PATH, without `%`, `;` and `//` in it"))?;
         if named == allow.is_empty() || (named && spec.url.is_some()) {
             return Err(bad("needs `allow` beside `named_by`, and `url` without it"));
         }
@@ -165,7 +167,10 @@ impl Origin {
         let Some(named) = self.named_url(request, wanted)? else {
             return self.url.clone().ok_or(Refusal::Mismatch);
         };
-        let allowed = |url: &Url| self.pinned.is_empty() && self.allow.iter().any(|pattern| pattern.matches(url));
+        // One key under many URLs would be fetched and kept as many times.
+        let one = |url: &Url| has_one_spelling(url.as_str().trim_start_matches("https://"));
+        let allowed =
+            |url: &Url| one(url) && self.pinned.is_empty() && self.allow.iter().any(|pattern| pattern.matches(url));
         Url::parse(&named).ok().filter(allowed).map(String::from).ok_or(Refusal::Mismatch)
     }
 
@@ -247,6 +252,11 @@ fn filled(text: &str, options: &Options) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Whether what stands behind `https://` leads elsewhere as soon as it is written otherwise.
+fn has_one_spelling(text: &str) -> bool {
+    !text.contains(['%', ';']) && !text.contains("//")
 }
 
 /// A URL that may be asked: always https.

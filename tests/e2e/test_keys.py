@@ -79,6 +79,9 @@ def test_an_sns_subscription_is_confirmed_and_its_messages_are_taken(bridges, ve
         sns(key, url, TopicArn=TOPIC.replace("orders", "others")),
         sns(key, elsewhere),
         sns(key, vendor.url("/other.pem")),
+        # The same certificate under one more name: it would be fetched and kept as often as somebody likes.
+        sns(key, url.replace("c.pem", "%63.pem")),
+        sns(key, url.replace("/Simple", "//Simple")),
         sns(key, "http://localhost/SimpleNotificationService-0.pem"),
         sns(Key(tmp_path, "mallory"), url),
         sns(key, url).replace(b"Hello", b"Adieu"),

@@ -105,7 +105,9 @@ def rss(bridge):
 
 
 def test_large_bodies_share_the_memory_that_there_is_and_leave_small_ones_theirs(bridges, senders):
-    bridge = bridges(sources.only("acme"), server='max_inflight = "4MiB"').start()
+    # Four bodies for one address, and time to hold them, however slow the machine is.
+    server = 'max_inflight = "16MiB"\nbody_timeout = "120s"\nmin_body_rate = "0B"'
+    bridge = bridges(sources.only("acme"), server=server).start()
     large = lambda: senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 900_000}).encode())  # noqa: E731
     assert post(bridge, large()).status == 200
     before = rss(bridge)

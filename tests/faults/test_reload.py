@@ -159,6 +159,16 @@ def test_a_file_that_was_only_emptied_so_far_takes_no_source_away(bridges, sende
     until(lambda: configuration(bridge)["last_reload"]["successful"], 10, "the whole file")
 
 
+def test_a_file_that_was_always_empty_is_in_the_way_of_no_reload(bridges, senders, tmp_path):
+    over = tmp_path / "over.toml"
+    over.write_text("")
+    bridge = bridges(sources.only("acme"), arguments=["--config", over]).start()
+    bridge.configure(sources.only("acme", "code"))
+    assert reload(bridge), configuration(bridge)
+    one = senders.make("code")
+    assert bridge.post(one.path, one.headers, one.body).status == 200
+
+
 def test_sources_come_change_and_go_and_their_counters_stay(bridges, senders):
     bridge = bridges(sources.only("acme", "code")).start()
     one = senders.make("acme")

@@ -71,7 +71,9 @@ fn a_sender_may_ask_at_another_path_than_the_source_has() {
     assert!(answer("/.well-known/check", "GET"));
     assert!(!answer("/.well-known/check", "POST"));
     assert!(!answer("/webhooks/x", "GET"));
-    assert!(asks("well-known", false).is_err());
+    for path in ["well-known", "/check?a=b", "/check#a", "/a check", "/{check}"] {
+        assert!(asks(path, false).is_err(), "{path}");
+    }
     assert!(asks("/.well-known/check", true).is_err());
 }
 

@@ -100,3 +100,30 @@ fn a_source_whose_sender_shows_the_secret_begins_without_one() {
         assert!(config.sources[0].keys().is_ok());
     }
 }
+
+#[test]
+fn a_challenge_is_not_answered_where_events_come_in() {
+    let source = |name: &str, path: &str| {
+        format!(
+            "provider = 'custom'\nsecrets = ['literal:x']\n\
+             verify = {{ kind = 'token', token = {{ header = 'x-token' }} }}\n\
+             handshake = [{{ when = {{ method = 'GET', path = '{path}' }}, signed = false, \
+             reply = {{ status = 200, content_type = 'text/plain', body = '*' }} }}]\n\
+             [sources.{name}]\n"
+        )
+    };
+    let github = "provider = 'github'\nsecrets = ['literal:x']\n";
+    let own = |path: &str| format!("{}{github}", source("code", path));
+    assert!(load(&own("/check")).is_ok());
+    let what = "answers challenges at `/webhooks/shop`, the path of sources.shop: none of its events would be taken";
+    refused(&own("/webhooks/shop"), "sources.shop.handshake", what);
+    refused(&own("/webhooks/code"), "sources.shop.handshake", "the path of sources.code");
+    refused(&format!("{}path = '/in'\n", own("/in")), "sources.shop.handshake", "the path of sources.code");
+    refused(&own("/check?a=b"), "handshake[0].when", "`?`");
+    let two = format!("{}{}{github}", source("two", "/check"), source("code", "/check"));
+    refused(&two, "sources.two.handshake", "answers challenges at `/check`, as sources.shop does already");
+    let fastly = "provider = 'fastly'\nsecrets = ['literal:x']\n";
+    assert!(load(&format!("{fastly}[sources.two]\n{fastly}")).is_ok(), "one answer serves both");
+    let at = format!("{fastly}path = '/.well-known/fastly/logging/challenge'");
+    refused(&at, "sources.shop.provider", "none of its events would be taken");
+}

@@ -21,7 +21,7 @@ use rustls::pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_acme::{AccountCache, AcmeConfig, CertCache, EventOk};
+use rustls_acme::{AccountCache, AcmeConfig, CertCache, EventError, EventOk};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
@@ -126,6 +126,12 @@ impl Authority {
         self.0.shown.load().as_ref().map(|shown| shown.not_after_s)
     }
 
+    /// Whether it should have been renewed by now: orders began when a third of its time was left.
+    pub fn is_late(&self, now_s: i64) -> bool {
+        let late = |shown: &Arc<Shown>| shown.not_after_s - now_s < (shown.not_after_s - shown.not_before_s) / 4;
+        self.0.shown.load().as_ref().is_some_and(late)
+    }
+
     /// Orders a certificate where there is none, and a new one once two thirds of the last one's time are over. Never returns.
     ///
     /// - `now_ms`: the time.
@@ -157,10 +163,15 @@ impl Authority {
                     tell(News::Shown { new: matches!(event, EventOk::CertCacheStore) });
                 }
                 Ok(Some(Err(error))) => {
-                    next = self.0.renews_in(now_ms() / 1000).max(Duration::from_secs(1_u64 << failures));
+                    let wait = Duration::from_secs(1_u64 << failures);
+                    next = self.0.renews_in(now_ms() / 1000).max(wait);
                     failures = (failures + 1).min(LONGEST_WAIT);
                     // It may hold a whole page of the authority.
                     tell(News::Failed(error.to_string().chars().take(MOST_SAID).collect()));
+                    // The library itself waits after a failed order only: what it cannot read it would order again at once.
+                    if !matches!(error, EventError::Order(_)) {
+                        tokio::time::sleep(wait).await;
+                    }
                 }
                 Ok(None) | Err(_) => {
                     let minutes = ORDER.as_secs() / 60;

@@ -38,6 +38,10 @@ impl Authority {
         match self.0 {}
     }
 
+    pub fn is_late(&self, _: i64) -> bool {
+        match self.0 {}
+    }
+
     pub async fn run(self, _: fn() -> u64, _: impl Fn(News)) {
         match self.0 {}
     }

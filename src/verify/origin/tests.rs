@@ -197,10 +197,26 @@ fn a_request_names_its_certificate_among_the_allowed_ones() {
     let request = by(&pair, &[("cert", CERT)]);
     assert_eq!(judge(&rule, &own, &request), Err(Refusal::KeyAbsent));
     assert_eq!(rule.key_url(&request.request()).as_deref(), Some(CERT));
-    for url in ["https://evil.com/certs/1", "http://api.eu.example.com/certs/1", "nothing"] {
+    for url in [
+        "https://evil.com/certs/1",
+        "http://api.eu.example.com/certs/1",
+        "nothing",
+        "https://api.eu.example.com/certs/%31",
+        "https://api.eu.example.com/certs/1 2",
+        "https://api.eu.example.com/certs//1",
+        "https://api.eu.example.com/certs/1;a=b",
+        "https://api.eu.example.com/certs/1?",
+        "https://api.eu.example.com/certs/1#",
+        "https://u:p@api.eu.example.com/certs/1",
+        "https://api.eu.example.com:444/certs/1",
+    ] {
         let request = by(&pair, &[("cert", url)]);
         assert_eq!(judge(&rule, &own, &request), Err(Refusal::Mismatch), "{url}");
         assert_eq!(rule.key_url(&request.request()), None, "{url}");
+    }
+    for url in ["https://API.eu.example.com:443/certs/1", "https://api.eu.example.com/certs/a/../1"] {
+        let request = by(&pair, &[("cert", url)]);
+        assert_eq!(rule.key_url(&request.request()).as_deref(), Some(CERT), "{url} is the same");
     }
     assert_eq!(judge(&rule, &own, &by(&pair, &[])), Err(Refusal::Missing));
 
