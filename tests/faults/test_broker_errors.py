@@ -3,6 +3,7 @@
 import json
 import time
 
+import pika
 import pytest
 from harness import sources
 from harness.brokers import RabbitReader, Redis, redis_backend, stream_texts
@@ -225,6 +226,17 @@ def test_a_rabbitmq_queue_that_is_deleted_is_waited_for(bridges, oracles, rabbit
     bridge.wait_drained("rabbit")
     connection = rabbit.connection()
     connection.channel().queue_delete(target.queue)
+    # The broker still takes, and confirms, what comes before the queue is quite gone: that goes with it.
+    channel = connection.channel()
+    channel.confirm_delivery()
+
+    def is_gone():
+        try:
+            channel.basic_publish(target.exchange, "key", b"", mandatory=True)
+        except pika.exceptions.UnroutableError:
+            return True
+
+    until(is_gone, 20, "the end of the queue")
     load = Load(bridge, oracles).run(60)
     assert set(load.statuses) == {200}
     until(lambda: failures(bridge, "rabbit") >= 1, 20, "returned messages")
