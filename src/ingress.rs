@@ -36,6 +36,7 @@ use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
 use prometheus_client::metrics::counter::Counter;
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 #[cfg(fuzzing)]
@@ -59,6 +60,9 @@ use crate::telemetry::{Metrics, Refusals};
 const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// Headers that are listed on the stack; requests have a dozen.
+const LISTED: usize = 32;
 
 /// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
 const CHECKED_AT_ONCE: usize = 64 << 10;
@@ -106,21 +110,32 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// Request headers as verification reads them: a dozen of them, listed once, since comparing names in a list costs a
-/// fraction of hashing them, or of walking the map.
-struct Head<'a>(Vec<(&'a str, &'a [u8])>);
+/// Request headers as verification reads them: the first of them are listed once, since comparing names in a list costs
+/// a fraction of hashing them, or of walking the map.
+struct Head<'a> {
+    listed: SmallVec<[(&'a str, &'a [u8]); LISTED]>,
+    all: &'a HeaderMap,
+}
 
 impl<'a> Head<'a> {
-    fn new(headers: &'a HeaderMap) -> Self {
-        let mut list = Vec::with_capacity(headers.len());
-        list.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
-        Self(list)
+    fn new(all: &'a HeaderMap) -> Self {
+        Self { listed: entries(all).take(LISTED).collect(), all }
     }
+
+    fn entries(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        // The map is walked in the same order each time.
+        let more = (self.listed.len() == LISTED).then(|| entries(self.all).skip(LISTED));
+        self.listed.iter().copied().chain(more.into_iter().flatten())
+    }
+}
+
+fn entries(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
 impl Headers for Head<'_> {
     fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
-        self.0.iter().filter(|(key, _)| *key == name).nth(n).map(|(_, value)| *value)
+        self.entries().filter(|(key, _)| *key == name).nth(n).map(|(_, value)| value)
     }
 }
 
@@ -264,7 +279,7 @@ impl Ingress {
             room.take(content.len())?;
         }
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
-        sealed.envelope.http_headers = seal::kept_headers(source, &head.0);
+        sealed.envelope.http_headers = seal::kept_headers(source, head.entries());
         check(source, &mut sealed.envelope).await?;
         if let Some(traceparent) = span.traceparent() {
             sealed.envelope.traceparent = Some(traceparent.into());

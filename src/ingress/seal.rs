@@ -105,12 +105,15 @@ pub fn seal(
 }
 
 /// The kept request headers as the text of a JSON object; repeated ones joined as HTTP does; `None` if none is kept.
-pub fn kept_headers(source: &Source, headers: &[(&str, &[u8])]) -> Option<ByteString> {
+pub fn kept_headers<'a>(
+    source: &Source,
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Option<ByteString> {
     if source.headers.is_empty() {
         return None;
     }
     let mut kept = serde_json::Map::new();
-    for &(name, value) in headers.iter().filter(|(name, _)| source.keeps(name)) {
+    for (name, value) in headers.filter(|(name, _)| source.keeps(name)) {
         let value = String::from_utf8_lossy(&value[..value.len().min(LONGEST_VALUE)]);
         match kept.get_mut(name) {
             Some(serde_json::Value::String(before)) => {

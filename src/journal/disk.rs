@@ -7,6 +7,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rustix::fs::{Advice, OFlags};
+
+/// Bytes that are zeroed with one call.
+const ZEROS: usize = 1 << 20;
+/// What the memory of a direct write is aligned to, bytes: no disk has larger sectors.
+const SECTOR: usize = 4096;
+
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
 pub trait Disk: Send + Sync {
     /// Makes a directory and those above it; one that is there is no error.
@@ -21,6 +28,8 @@ pub trait Disk: Send + Sync {
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Makes an empty file, in place of one that is there, open for reading and writing.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+    /// Makes a file of `bytes` zeros, in place of one that is there, synced, open for reading and writing.
+    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file another name, in place of one that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -60,9 +69,6 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// All of the file is on disk (`fsync`).
     fn sync_all(&self) -> io::Result<()>;
-    /// Its pages are not needed in memory.
-    fn uncache(&self);
-
     /// Fills `buffer` or fails.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
@@ -103,9 +109,32 @@ impl Disk for System {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(true).mode(0o640);
-        Ok(Box::new(options.open(path)?))
+        Ok(Box::new(new_file(path)?))
+    }
+
+    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = new_file(path)?;
+        let zeros = vec![0; ZEROS + SECTOR];
+        let aligned = &zeros[zeros.as_ptr().align_offset(SECTOR)..][..ZEROS];
+        // Through the page cache they would cost as much as the events, and push useful pages out of it.
+        let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok();
+        let mut offset = 0;
+        while offset < bytes {
+            let part = &aligned[..ZEROS.min(usize::try_from(bytes - offset).unwrap_or(ZEROS))];
+            let written = match &direct {
+                Some(direct) if part.len() == ZEROS => FileExt::write_all_at(direct, part, offset),
+                _ => Err(io::ErrorKind::InvalidInput.into()),
+            };
+            match written {
+                // The file system has no direct writes, or not of this size.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => FileExt::write_all_at(&file, part, offset)?,
+                written => written?,
+            }
+            offset += part.len() as u64;
+        }
+        file.sync_all()?;
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        Ok(Box::new(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -124,6 +153,11 @@ impl Disk for System {
         let space = rustix::fs::statvfs(dir)?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
+}
+
+/// An empty file, whatever was there; the group may read it.
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
 }
 
 impl DiskFile for File {
@@ -152,9 +186,6 @@ impl DiskFile for File {
         self.sync_all()
     }
 
-    fn uncache(&self) {
-        let _ = rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed);
-    }
 }
 
 #[cfg(test)]
@@ -205,8 +236,6 @@ mod tests {
         fn sync_all(&self) -> io::Result<()> {
             unreachable!("only read")
         }
-
-        fn uncache(&self) {}
     }
 
     fn exact(sound: u64, at: u64, length: usize) -> Result<Vec<u8>, io::ErrorKind> {
@@ -246,5 +275,18 @@ mod tests {
         assert_eq!(file.modified_ms(), 1_700_000_000_123);
         assert!(file.write_all_at(b"x", 0).is_err(), "opened for reading");
         assert!(System.free_bytes(dir.path()).unwrap() > 1 << 20);
+    }
+    #[test]
+    fn a_file_of_zeros_is_zeros_to_its_end_whatever_was_there() {
+        for dir in [tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()] {
+            let path = dir.path().join("x");
+            for bytes in [64 << 10, 3 << 19, (2 << 20) + 1] {
+                std::fs::write(&path, vec![7; 5 << 20]).unwrap();
+                let file = System.create_zeroed(&path, bytes).unwrap();
+                assert_eq!(file.size().unwrap(), bytes);
+                assert!(System.read(&path).unwrap().iter().all(|&byte| byte == 0));
+                file.write_all_at(b"x", bytes - 1).unwrap();
+            }
+        }
     }
 }

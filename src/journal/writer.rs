@@ -21,6 +21,8 @@ use super::{AppendError, Appended, Key, Record, Shared, State, lock};
 const BATCH_EVENTS: usize = 4096;
 /// Most bytes in one sync; one larger event is written alone.
 const BATCH_BYTES: usize = 8 << 20;
+/// What a file system reads and writes at least, bytes.
+const BLOCK: u64 = 4096;
 /// Bytes at the end of a segment that only cursors may take, so that backends can drain a journal that is full.
 const RESERVE: u64 = 64 << 10;
 /// The same, as a share of a small segment.
@@ -52,6 +54,20 @@ pub struct Active {
     pub keys: Keys,
     /// A sync of it failed: it is never written again.
     pub broken: bool,
+}
+
+impl Active {
+    /// Writes `frames` behind the last ones, and zeros up to the end of the block: a block that is written in part
+    /// would be read from disk first, once a batch.
+    fn write(&self, frames: &mut Vec<u8>) -> io::Result<()> {
+        let length = frames.len();
+        let end = self.offset + length as u64;
+        let padded = end.next_multiple_of(BLOCK).min(self.limit.max(end));
+        frames.resize((padded - self.offset) as usize, 0);
+        let written = self.file.write_all_at(frames, self.offset);
+        frames.truncate(length);
+        written
+    }
 }
 
 /// Why there is no segment to write to.
@@ -121,7 +137,7 @@ impl Writer {
             answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
             return;
         }
-        let mut frames = Vec::with_capacity(need);
+        let mut frames = Vec::with_capacity(need + BLOCK as usize);
         let mut answers = Vec::with_capacity(batch.len());
         let keys_before = self.active.keys.len();
         // A reload may have lengthened it.
@@ -149,7 +165,7 @@ impl Writer {
             self.next += 1;
         }
         if !frames.is_empty()
-            && let Err(error) = self.write_synced(shared, &frames)
+            && let Err(error) = self.write_synced(shared, &mut frames)
         {
             for (key, _) in self.active.keys.drain(keys_before..) {
                 self.index.remove(key);
@@ -177,8 +193,8 @@ impl Writer {
         shared.metrics.dedup_forgotten.set(self.index.forgotten() as i64);
     }
 
-    fn write_synced(&self, shared: &Shared, frames: &[u8]) -> io::Result<()> {
-        self.active.file.write_all_at(frames, self.active.offset)?;
+    fn write_synced(&self, shared: &Shared, frames: &mut Vec<u8>) -> io::Result<()> {
+        self.active.write(frames)?;
         let start = Instant::now();
         let synced = self.active.file.sync_data();
         shared.metrics.journal_fsync_seconds.observe(start.elapsed().as_secs_f64());
@@ -307,9 +323,9 @@ impl Writer {
                 unsynced: 0,
                 attributes: 0,
             };
-            let mut bytes = Vec::with_capacity(size as usize);
+            let mut bytes = Vec::with_capacity(size as usize + BLOCK as usize);
             frame.encode(self.active.segment.header.epoch, &[], moved, &mut bytes);
-            match self.active.file.write_all_at(&bytes, self.active.offset) {
+            match self.active.write(&mut bytes) {
                 Ok(()) => self.active.offset += bytes.len() as u64,
                 Err(error) => {
                     self.failed(shared, &error);

@@ -210,6 +210,13 @@ impl Disk for Fake {
         Ok(Box::new(FakeFile { disk: self.clone(), ino }))
     }
 
+    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.create(path)?;
+        file.write_all_at(&vec![0; bytes as usize], 0)?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.gate(false)?;
@@ -309,6 +316,4 @@ impl DiskFile for FakeFile {
     fn sync_all(&self) -> io::Result<()> {
         self.sync()
     }
-
-    fn uncache(&self) {}
 }
