@@ -10,6 +10,7 @@ mod confirmed;
 mod conflicts;
 mod early;
 pub mod guard;
+mod head;
 pub mod limit;
 pub mod networks;
 mod prove;
@@ -34,9 +35,7 @@ use actix_web::http::header::{
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
-use bytestring::ByteString;
 use prometheus_client::metrics::counter::Counter;
-use smallvec::SmallVec;
 use tokio::sync::watch;
 
 #[cfg(fuzzing)]
@@ -47,12 +46,15 @@ pub use server::serve;
 pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
+use head::Head;
 use schema::OnInvalid;
+use seal::Sealed;
 use settings::Ack;
 
 use crate::catalogue;
-use crate::event::{Envelope, Headers, Request, json};
-use crate::journal::{Appended, Journal, Record};
+use crate::event::envelope::Attribute;
+use crate::event::{Request, json};
+use crate::journal::{Appended, Journal};
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
@@ -60,9 +62,6 @@ use crate::telemetry::{Metrics, Refusals};
 const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Headers that are listed on the stack; requests have a dozen.
-const LISTED: usize = 32;
 
 /// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
 const CHECKED_AT_ONCE: usize = 64 << 10;
@@ -87,9 +86,9 @@ pub struct Ingress {
 /// What an accepted request is answered.
 enum Reply {
     /// The event is new and on disk.
-    Accepted(ByteString),
+    Accepted(String),
     /// The event was accepted before.
-    Duplicate(ByteString),
+    Duplicate(String),
     /// The request was a challenge.
     Handshake(catalogue::Reply),
 }
@@ -107,35 +106,6 @@ impl<'a> InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Request headers as verification reads them: the first of them are listed once, since comparing names in a list costs
-/// a fraction of hashing them, or of walking the map.
-struct Head<'a> {
-    listed: SmallVec<[(&'a str, &'a [u8]); LISTED]>,
-    all: &'a HeaderMap,
-}
-
-impl<'a> Head<'a> {
-    fn new(all: &'a HeaderMap) -> Self {
-        Self { listed: entries(all).take(LISTED).collect(), all }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        // The map is walked in the same order each time.
-        let more = (self.listed.len() == LISTED).then(|| entries(self.all).skip(LISTED));
-        self.listed.iter().copied().chain(more.into_iter().flatten())
-    }
-}
-
-fn entries(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
-    headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
-}
-
-impl Headers for Head<'_> {
-    fn nth(&self, name: &str, n: usize) -> Option<&[u8]> {
-        self.entries().filter(|(key, _)| *key == name).nth(n).map(|(_, value)| value)
     }
 }
 
@@ -279,13 +249,15 @@ impl Ingress {
             room.take(content.len())?;
         }
         let mut sealed = seal::seal(source, &request, content, verified.method(), client, now_ms);
-        sealed.envelope.http_headers = seal::kept_headers(source, head.entries());
-        check(source, &mut sealed.envelope).await?;
+        if let Some(kept) = seal::kept_headers(source, head.entries()) {
+            sealed.put(Attribute::HttpHeaders, &kept);
+        }
+        check(source, &mut sealed).await?;
         if let Some(traceparent) = span.traceparent() {
-            sealed.envelope.traceparent = Some(traceparent.into());
+            sealed.put(Attribute::Traceparent, &traceparent);
         }
         let key = source.key(&self.journal, &sealed);
-        let record = Record::new(&sealed.envelope, key, source.dedup_window, now_ms);
+        let record = sealed.record(key, source.dedup_window, now_ms);
         let step = span.child("append");
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
         drop(step);
@@ -293,17 +265,17 @@ impl Ingress {
         if self.conflicts.enter(source, &sealed, appended) {
             source.figures.id_conflicts.inc();
         }
-        let event = &sealed.envelope;
-        let id = event.id.clone();
-        span.set("cloudevents.event_id", || id.to_string());
-        span.set("cloudevents.event_type", || event.kind.to_string());
+        let Sealed { id, kind, is_set_aside, .. } = sealed;
+        let (name, provider) = (source.name.as_str(), source.provider.id.as_str());
+        span.set("cloudevents.event_id", || id.clone());
+        span.set("cloudevents.event_type", || kind.clone());
         let (reply, sequence) = match appended {
             Appended::New(sequence) => {
                 tracing::debug!(source = %source.name, sequence, "event accepted");
                 source.figures.events.inc();
-                if event.set_aside.is_some() {
+                if is_set_aside {
                     source.figures.set_aside.inc();
-                } else if setup.confirmed.goes_nowhere(event) {
+                } else if setup.confirmed.goes_nowhere(name, provider, &kind) {
                     self.unrouted.inc();
                 }
                 (Reply::Accepted(id), sequence)
@@ -311,9 +283,9 @@ impl Ingress {
             // Its first copy stands at or before the end of the journal.
             Appended::Duplicate => (Reply::Duplicate(id), *self.tail.borrow()),
         };
-        if source.ack == Ack::Published && event.set_aside.is_none() {
-            let published = tokio::time::timeout_at(deadline, setup.confirmed.by_all(event, sequence)).await;
-            published.map_err(|_| Refusal::PublishSlow)?;
+        if source.ack == Ack::Published && !is_set_aside {
+            let by_all = setup.confirmed.by_all(name, provider, &kind, sequence);
+            tokio::time::timeout_at(deadline, by_all).await.map_err(|_| Refusal::PublishSlow)?;
         }
         Ok(reply)
     }
@@ -336,22 +308,23 @@ fn client(setup: &Setup, source: &Source, peer: Option<SocketAddr>, head: &Head)
 }
 
 /// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
-async fn check(source: &Source, event: &mut Envelope) -> Result<(), Refusal> {
+async fn check(source: &Source, sealed: &mut Sealed) -> Result<(), Refusal> {
     if source.schemas.is_empty() {
         return Ok(());
     }
-    let checked = if event.body.len() <= CHECKED_AT_ONCE {
-        source.schemas.check(event)
+    let checked = if sealed.body.len() <= CHECKED_AT_ONCE {
+        source.schemas.check(&sealed.kind, sealed.is_json, &sealed.body)
     } else {
-        let (schemas, event) = (source.schemas.clone(), event.clone());
-        let checked = tokio::task::spawn_blocking(move || schemas.check(&event)).await;
+        let (schemas, kind, body) = (source.schemas.clone(), sealed.kind.clone(), sealed.body.clone());
+        let is_json = sealed.is_json;
+        let checked = tokio::task::spawn_blocking(move || schemas.check(&kind, is_json, &body)).await;
         checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
     };
     match checked {
         Ok(()) => Ok(()),
         Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
         Err(why) => {
-            event.set_aside = Some(why.into());
+            sealed.set_aside(&why);
             Ok(())
         }
     }

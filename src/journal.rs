@@ -85,9 +85,14 @@ pub struct Record {
 impl Record {
     /// The record of `envelope`.
     pub fn new(envelope: &Envelope, key: Key, window: Duration, time_ms: u64) -> Self {
-        let mut attributes = Vec::with_capacity(640);
+        let mut attributes = Vec::new();
         envelope.encode(&mut attributes);
-        Self { key, window_s: window.as_secs(), time_ms, attributes, body: envelope.body.clone() }
+        Self::of(attributes, envelope.body.clone(), key, window, time_ms)
+    }
+
+    /// The record of an event whose attributes are written already, as [`Envelope::encode`] writes them.
+    pub fn of(attributes: Vec<u8>, body: Bytes, key: Key, window: Duration, time_ms: u64) -> Self {
+        Self { key, window_s: window.as_secs(), time_ms, attributes, body }
     }
 
     /// Bytes on disk.

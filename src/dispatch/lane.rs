@@ -1,5 +1,7 @@
 //! One backend's way through the journal.
 
+mod intake;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,8 @@ pub struct Lane {
     upto: u64,
     saved: Option<oneshot::Receiver<()>>,
     attempts: u32,
+    /// Events of the last publish.
+    last_batch: usize,
     figures: Figures,
     ending: Ending,
 }
@@ -66,6 +70,7 @@ impl Lane {
             upto: cursor.decided,
             saved: None,
             attempts: 0,
+            last_batch: 0,
             figures,
             ending,
         }
@@ -178,83 +183,6 @@ impl Lane {
         }
     }
 
-    fn is_behind(&self) -> bool {
-        !self.pending.is_empty() || self.reader.as_ref().is_some_and(Reader::is_behind)
-    }
-
-    /// Loads the next events before a broker is reached, so that their age can be told.
-    async fn look_ahead(&mut self) {
-        if self.pending.is_empty() && self.is_behind() {
-            self.read().await;
-        }
-    }
-
-    /// Waits for events and loads them, or for a replay; `false`: there are none and none come.
-    async fn fill(&mut self) -> bool {
-        loop {
-            if self.is_behind() {
-                self.read().await;
-                return true;
-            }
-            self.status.waits(None);
-            let Some(reader) = &mut self.reader else { return false };
-            tokio::select! {
-                biased;
-                alive = reader.wait() => if !alive { return false },
-                () = self.ending.drained.cancelled() => return false,
-                () = self.again.due() => return true,
-            }
-        }
-    }
-
-    /// Reads one batch; what is not routed here counts as decided.
-    async fn read(&mut self) {
-        let Some(mut reader) = self.reader.take() else { return };
-        let (events, bytes) = (self.limits.events, self.limits.bytes);
-        let batch = match reader.read_memory(events, bytes) {
-            Some(batch) => Ok(batch),
-            None => {
-                let read = tokio::task::spawn_blocking(move || {
-                    let batch = reader.read(events, bytes);
-                    (reader, batch)
-                });
-                match read.await {
-                    Ok((returned, batch)) => {
-                        reader = returned;
-                        batch
-                    }
-                    Err(error) => {
-                        reader = self.journal.reader(self.upto);
-                        Err(std::io::Error::other(error))
-                    }
-                }
-            }
-        };
-        match batch {
-            Ok(batch) => {
-                self.upto = reader.position();
-                let (routes, name) = (self.routes.load(), &self.status.name);
-                self.pending.extend(batch.into_iter().filter(|stored| {
-                    let event = &stored.envelope;
-                    event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
-                }));
-                self.status.waits(self.pending.first());
-                if self.pending.is_empty() {
-                    self.cursor.decided = self.upto;
-                    self.save();
-                }
-            }
-            Err(error) => {
-                // Passed over, it would be lost: a disk that comes back has it still.
-                let failure = Failure::new(Reason::Refused, format!("cannot read the journal: {error}"));
-                tracing::error!("backend {}: {}", self.status.name, failure.detail);
-                self.failed(&failure);
-                tokio::time::sleep(retry::delay(u32::MAX, Reason::Refused, 0)).await;
-            }
-        }
-        self.reader = Some(reader);
-    }
-
     async fn unpaused(&mut self) -> bool {
         let mut paused = self.status.paused();
         tokio::select! {
@@ -270,6 +198,7 @@ impl Lane {
             // A kill may double at most the batch in flight: the one before must be written down first.
             self.settled().await;
         }
+        self.last_batch = self.pending.len();
         let start = Instant::now();
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
         let took = start.elapsed();

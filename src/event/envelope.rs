@@ -1,7 +1,7 @@
 //! What is kept of one accepted event, and its bytes in the journal.
 //!
 //! Grammar of the attributes: `attribute*`, `attribute = tag u8, length u32 little-endian, bytes`.
-//! Unknown tags are skipped, so that a reader of this release reads what a later one adds.
+//! Of a repeated one the last counts. Unknown tags are skipped, so that a reader of this release reads what a later one adds.
 
 use bytes::{Buf as _, BufMut, Bytes};
 use bytestring::ByteString;
@@ -66,13 +66,23 @@ pub struct Damaged;
 const IS_JSON: u8 = 32;
 
 macro_rules! attributes {
-    ($($tag:literal $field:ident $kind:ident),+ $(,)?) => {
+    ($($tag:literal $field:ident $name:ident $kind:ident),+ $(,)?) => {
+        /// A text of an [`Envelope`], as the journal numbers it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Attribute {
+            $(
+                #[doc = concat!("[`Envelope::", stringify!($field), "`].")]
+                $name = $tag,
+            )+
+        }
+
         impl Envelope {
             /// Appends the attributes (not the body) to `out`.
             pub fn encode(&self, out: &mut Vec<u8>) {
-                $(attributes!(@put out $tag self.$field, $kind);)+
+                $(attributes!(@put out Attribute::$name, self.$field, $kind);)+
                 if self.is_json {
-                    put(out, IS_JSON, &[]);
+                    put_is_json(out);
                 }
             }
 
@@ -103,10 +113,10 @@ macro_rules! attributes {
             }
         }
     };
-    (@put $out:ident $tag:literal $value:expr, text) => { put($out, $tag, $value.as_bytes()) };
-    (@put $out:ident $tag:literal $value:expr, maybe) => {
+    (@put $out:ident $attribute:expr, $value:expr, text) => { $attribute.put(&[&*$value], $out) };
+    (@put $out:ident $attribute:expr, $value:expr, maybe) => {
         if let Some(value) = &$value {
-            put($out, $tag, value.as_bytes());
+            $attribute.put(&[&**value], $out);
         }
     };
     (@set $place:expr, $value:ident, text) => { $place = text($value)? };
@@ -114,30 +124,39 @@ macro_rules! attributes {
 }
 
 attributes! {
-    1 id text,
-    2 source text,
-    3 kind text,
-    4 subject maybe,
-    5 time text,
-    6 content_type maybe,
-    7 recorded_time text,
-    8 delivery_id text,
-    9 provider text,
-    10 verification text,
-    11 body_sha256 text,
-    12 partition_key maybe,
-    13 traceparent maybe,
-    14 tracestate maybe,
-    15 client_ip maybe,
-    16 http_headers maybe,
-    17 set_aside maybe,
+    1 id Id text,
+    2 source Source text,
+    3 kind Kind text,
+    4 subject Subject maybe,
+    5 time Time text,
+    6 content_type ContentType maybe,
+    7 recorded_time RecordedTime text,
+    8 delivery_id DeliveryId text,
+    9 provider Provider text,
+    10 verification Verification text,
+    11 body_sha256 BodySha256 text,
+    12 partition_key PartitionKey maybe,
+    13 traceparent Traceparent maybe,
+    14 tracestate Tracestate maybe,
+    15 client_ip ClientIp maybe,
+    16 http_headers HttpHeaders maybe,
+    17 set_aside SetAside maybe,
 }
 
-fn put(out: &mut Vec<u8>, tag: u8, value: &[u8]) {
-    out.put_u8(tag);
-    // Attributes come from a request head or from the configuration: far below 4 GiB.
-    out.put_u32_le(value.len() as u32);
-    out.put_slice(value);
+impl Attribute {
+    /// Appends the attribute to `out`, as [`Envelope::encode`] does: its value is `parts`, one behind the other.
+    pub fn put(self, parts: &[&str], out: &mut Vec<u8>) {
+        out.put_u8(self as u8);
+        // Attributes come from a request head or from the configuration: far below 4 GiB.
+        out.put_u32_le(parts.iter().map(|part| part.len()).sum::<usize>() as u32);
+        parts.iter().for_each(|part| out.put_slice(part.as_bytes()));
+    }
+}
+
+/// Appends that [`Envelope::is_json`] holds.
+pub fn put_is_json(out: &mut Vec<u8>) {
+    out.put_u8(IS_JSON);
+    out.put_u32_le(0);
 }
 
 fn text(value: Bytes) -> Result<ByteString, Damaged> {
@@ -171,9 +190,18 @@ mod tests {
     #[test]
     fn unknown_attributes_are_skipped() {
         let mut out = Vec::new();
-        put(&mut out, 200, b"from a later release");
+        out.extend_from_slice(b"\xc8\x04\0\0\0more");
         sample().encode(&mut out);
         assert_eq!(Envelope::decode(out.into(), sample().body).unwrap(), sample());
+    }
+
+    #[test]
+    fn of_an_attribute_that_is_written_twice_the_last_one_counts() {
+        let mut out = Vec::new();
+        sample().encode(&mut out);
+        Attribute::Subject.put(&["orders", "/", "2"], &mut out);
+        let expected = Envelope { subject: Some("orders/2".into()), ..sample() };
+        assert_eq!(Envelope::decode(out.into(), sample().body).unwrap(), expected);
     }
 
     #[test]

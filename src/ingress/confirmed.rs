@@ -4,8 +4,8 @@
 
 use tokio::sync::watch;
 
+use crate::event::BackendName;
 use crate::event::route::Routes;
-use crate::event::{BackendName, Envelope};
 
 /// The routes, and how far each backend is.
 pub struct Confirmed {
@@ -20,15 +20,15 @@ impl Confirmed {
         Self { routes, decided }
     }
 
-    /// Whether there are backends, and `event` goes to none of them.
-    pub fn goes_nowhere(&self, event: &Envelope) -> bool {
-        self.routes.match_none(&event.source, &event.provider, &event.kind)
+    /// Whether there are backends, and events of type `kind` from this source go to none of them.
+    pub fn goes_nowhere(&self, source: &str, provider: &str, kind: &str) -> bool {
+        self.routes.match_none(source, provider, kind)
     }
 
-    /// Waits until every backend that `event` goes to has decided all events up to `sequence`.
-    pub async fn by_all(&self, event: &Envelope, sequence: u64) {
+    /// Waits until every backend that such an event goes to has decided all events up to `sequence`.
+    pub async fn by_all(&self, source: &str, provider: &str, kind: &str, sequence: u64) {
         for (backend, decided) in &self.decided {
-            if self.routes.sends(backend, &event.source, &event.provider, &event.kind) {
+            if self.routes.sends(backend, source, provider, kind) {
                 // The other end is gone only with the journal, whose own error the caller has then.
                 let _ = decided.clone().wait_for(|decided| *decided >= sequence).await;
             }
@@ -54,9 +54,8 @@ mod tests {
         let (of_a, of_b) = (watch::Sender::new(0), watch::Sender::new(0));
         let decided = vec![(a.clone(), of_a.subscribe()), (b.clone(), of_b.subscribe())];
         let confirmed = Confirmed::new(Routes::new(vec![a, b], Vec::new(), routes), decided);
-        let event = |kind: &'static str| Envelope { kind: kind.into(), ..Envelope::default() };
-        let done = |kind, sequence| confirmed.by_all(&event(kind), sequence).now_or_never().is_some();
-        assert!(done("x.none", 5) && confirmed.goes_nowhere(&event("x.none")));
+        let done = |kind, sequence| confirmed.by_all("s", "x", kind, sequence).now_or_never().is_some();
+        assert!(done("x.none", 5) && confirmed.goes_nowhere("s", "x", "x.none"));
         assert!(!done("x.one", 5) && !done("x.both", 5));
         of_b.send_replace(5);
         assert!(done("x.one", 5) && !done("x.one", 6) && !done("x.both", 5));

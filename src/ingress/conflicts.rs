@@ -32,11 +32,10 @@ impl Conflicts {
     /// Remembers an event that is on disk; whether its id came before with another body, and that made it an event of its
     /// own (or, where the id is signed, a duplicate).
     pub fn enter(&self, source: &Source, sealed: &Sealed, appended: Appended) -> bool {
-        let event = &sealed.envelope;
         // Where the type is not signed with the id, one event may come under several types (Shopify's topics).
-        let kind = if source.provider.id_signed { "" } else { event.kind.as_ref() };
+        let kind = if source.provider.id_signed { "" } else { &sealed.kind };
         let [a, b, c, d, ..] = sealed.digest;
-        let differs = self.swap((&*event.source, &*event.id, kind), u32::from_be_bytes([a, b, c, d]));
+        let differs = self.swap((source.name.as_str(), &sealed.id, kind), u32::from_be_bytes([a, b, c, d]));
         // Where the id is not signed, a duplicate is a redelivery of one of the bodies.
         differs && source.provider.id_signed == (appended == Appended::Duplicate)
     }

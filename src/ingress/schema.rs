@@ -15,7 +15,6 @@ use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::event::Envelope;
 use crate::event::route::Glob;
 
 /// Largest file of a schema, bytes.
@@ -78,23 +77,26 @@ impl Schemas {
         self.all.is_none() && self.by_type.is_empty()
     }
 
-    /// Whether `event` meets every schema that is meant for its type. Takes time in proportion to its body.
+    /// Whether the body of an event of type `kind` meets every schema that is meant for it. Takes time in proportion to
+    /// its size.
+    ///
+    /// - `is_json`: whether the body is one JSON value.
     ///
     /// # Errors
     /// Why not, for a person.
-    pub fn check(&self, event: &Envelope) -> Result<(), String> {
-        let by_type = self.by_type.iter().filter(|(kind, _)| kind.matches(&event.kind)).map(|(_, schema)| schema);
+    pub fn check(&self, kind: &str, is_json: bool, body: &[u8]) -> Result<(), String> {
+        let by_type = self.by_type.iter().filter(|(glob, _)| glob.matches(kind)).map(|(_, schema)| schema);
         let mut schemas = self.all.iter().chain(by_type).peekable();
         if schemas.peek().is_none() {
             return Ok(());
         }
-        if !event.is_json {
+        if !is_json {
             return Err("the body is not JSON, or nested too deep".to_owned());
         }
         // Of a repeated key the last one counts, as everywhere.
-        let body: Value = serde_json::from_slice(&event.body)
-            .map_err(|error| format!("no schema can be held against the body: {error}"))?;
-        schemas.try_for_each(|schema| schema.check(&body, event.body.len()))
+        let value: Value =
+            serde_json::from_slice(body).map_err(|error| format!("no schema can be held against the body: {error}"))?;
+        schemas.try_for_each(|schema| schema.check(&value, body.len()))
     }
 }
 

@@ -148,11 +148,11 @@ impl Source {
         if self.dedup_window.is_zero() {
             return Key::NONE;
         }
-        let event = &sealed.envelope;
+        let (name, id) = (self.name.as_str().as_bytes(), sealed.id.as_bytes());
         if self.provider.id_signed {
-            journal.key(&[self.name.as_str().as_bytes(), event.id.as_bytes()])
+            journal.key(&[name, id])
         } else {
-            journal.key(&[self.name.as_str().as_bytes(), event.id.as_bytes(), event.kind.as_bytes(), &sealed.digest])
+            journal.key(&[name, id, sealed.kind.as_bytes(), &sealed.digest])
         }
     }
 

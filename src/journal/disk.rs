@@ -127,7 +127,9 @@ impl Disk for System {
             };
             match written {
                 // The file system has no direct writes, or not of this size.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => FileExt::write_all_at(&file, part, offset)?,
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                    FileExt::write_all_at(&file, part, offset)?
+                }
                 written => written?,
             }
             offset += part.len() as u64;
@@ -185,7 +187,6 @@ impl DiskFile for File {
     fn sync_all(&self) -> io::Result<()> {
         self.sync_all()
     }
-
 }
 
 #[cfg(test)]

@@ -1,0 +1,107 @@
+//! How a lane comes by its events.
+
+use std::time::Duration;
+
+use super::Lane;
+use crate::backend::{Failure, Reason};
+use crate::dispatch::retry;
+use crate::journal::Reader;
+
+/// Events in a batch from which on the next one is given time to grow: they come faster than about 16,000 a second then.
+const BUSY: usize = 32;
+/// That time.
+const GATHER: Duration = Duration::from_millis(1);
+
+impl Lane {
+    pub(super) fn is_behind(&self) -> bool {
+        !self.pending.is_empty() || self.reader.as_ref().is_some_and(Reader::is_behind)
+    }
+
+    /// Loads the next events before a broker is reached, so that their age can be told.
+    pub(super) async fn look_ahead(&mut self) {
+        if self.pending.is_empty() && self.is_behind() {
+            self.read().await;
+        }
+    }
+
+    /// Waits for events and loads them, or for a replay; `false`: there are none and none come.
+    pub(super) async fn fill(&mut self) -> bool {
+        loop {
+            if self.is_behind() {
+                self.gather().await;
+                self.read().await;
+                return true;
+            }
+            self.status.waits(None);
+            let Some(reader) = &mut self.reader else { return false };
+            tokio::select! {
+                biased;
+                alive = reader.wait() => if !alive { return false },
+                () = self.ending.drained.cancelled() => return false,
+                () = self.again.due() => return true,
+            }
+        }
+    }
+
+    /// Under load, lets a batch grow for a moment: a large one costs little more than a small one, which wakes as many
+    /// threads here and at the broker.
+    async fn gather(&self) {
+        let waiting = self.journal.tail().borrow().saturating_sub(self.upto);
+        if self.last_batch < BUSY || waiting >= self.limits.events as u64 {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = self.ending.drained.cancelled() => {}
+            () = tokio::time::sleep(GATHER) => {}
+        }
+    }
+
+    /// Reads one batch; what is not routed here counts as decided.
+    pub(super) async fn read(&mut self) {
+        let Some(mut reader) = self.reader.take() else { return };
+        let (events, bytes) = (self.limits.events, self.limits.bytes);
+        let batch = match reader.read_memory(events, bytes) {
+            Some(batch) => Ok(batch),
+            None => {
+                let read = tokio::task::spawn_blocking(move || {
+                    let batch = reader.read(events, bytes);
+                    (reader, batch)
+                });
+                match read.await {
+                    Ok((returned, batch)) => {
+                        reader = returned;
+                        batch
+                    }
+                    Err(error) => {
+                        reader = self.journal.reader(self.upto);
+                        Err(std::io::Error::other(error))
+                    }
+                }
+            }
+        };
+        match batch {
+            Ok(batch) => {
+                self.upto = reader.position();
+                let (routes, name) = (self.routes.load(), &self.status.name);
+                self.pending.extend(batch.into_iter().filter(|stored| {
+                    let event = &stored.envelope;
+                    event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
+                }));
+                self.status.waits(self.pending.first());
+                if self.pending.is_empty() {
+                    self.cursor.decided = self.upto;
+                    self.save();
+                }
+            }
+            Err(error) => {
+                // Passed over, it would be lost: a disk that comes back has it still.
+                let failure = Failure::new(Reason::Refused, format!("cannot read the journal: {error}"));
+                tracing::error!("backend {}: {}", self.status.name, failure.detail);
+                self.failed(&failure);
+                tokio::time::sleep(retry::delay(u32::MAX, Reason::Refused, 0)).await;
+            }
+        }
+        self.reader = Some(reader);
+    }
+}
