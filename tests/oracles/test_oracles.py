@@ -2,7 +2,7 @@
 refused is refused by both.
 
 Each test runs against one bridge with all those sources. Two directions are proven:
-- `hookferry send` signs, the vendor's library judges (`vendors.mjs`), and the bridge answers;
+- `hookferry send` signs, the vendor's library judges (`vendors.mjs`; `harness/anymail.py`), and the bridge answers;
 - where the library signs, it signs and the bridge judges.
 """
 

@@ -1,4 +1,4 @@
-"""The vendors' signers: a long-lived Node process for the npm SDKs, slack_sdk in this process.
+"""The vendors' signers and judges: a long-lived Node process for the npm SDKs, those from PyPI in this process.
 
 `sign` gives the headers that prove a body, as that vendor's own SDK makes them. Only the custom source
 has no vendor; its HMAC is made here.
@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 from slack_sdk.signature import SignatureVerifier
+
+from . import anymail
 
 HERE = Path(__file__).resolve().parent.parent.parent / "oracles"
 
@@ -75,8 +77,8 @@ class Oracles:
         return list(answer["headers"].items())
 
     def vendors(self):
-        """What the vendors' libraries can do, by provider; see vendors.mjs."""
-        return self._ask(op="vendors")["vendors"]
+        """What the libraries can do, by provider; see vendors.mjs."""
+        return {**anymail.VENDORS, **self._ask(op="vendors")["vendors"]}
 
     def signed(self, provider, secret, request, *, timestamp, message):
         """A request (see `judge`) with the proof that the vendor's own library makes for it."""
@@ -89,6 +91,8 @@ class Oracles:
 
     def judge(self, provider, secret, request):
         """Whether the vendor's own library accepts a request, and why not."""
+        if provider in anymail.VENDORS:
+            return anymail.judge(provider, secret, request)
         answer = self._ask(op="judge", **self._as_asked(provider, secret, request))
         return answer["accepted"], answer["why"]
 
