@@ -118,12 +118,14 @@ fn load_after(before: Option<&Config>, files: &[impl AsRef<Path>], vars: &Vars) 
     let mut mistakes = Vec::new();
     let layers = Layers::read(&embedded(no_file), files, vars, &mut mistakes);
     // Whoever writes a file in place empties it before. Without its sources their senders would be told 404, and some
-    // never come again.
+    // never come again. Neither time nor a SIGHUP says that it is meant: a disk that is full keeps it empty, and the
+    // rotation of logs sends the same signal.
     let emptied = layers.blank.iter().filter(|file| before.is_some_and(|before| !before.blank.contains(file)));
     mistakes.extend(emptied.map(|file| Mistake {
         file: file.display().to_string(),
         key: String::new(),
-        what: "is empty: is it still being written?".to_owned(),
+        what: "is empty: is it still being written? If it is to hold nothing, write a comment into it, or {} where it is JSON"
+            .to_owned(),
     }));
     let mut sections = layers.merged.clone();
     let collect = &mut Collector { layers: &layers, mistakes };

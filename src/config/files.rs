@@ -139,6 +139,7 @@ mod tests {
         assert!(origin.load().is_ok(), "a start takes it");
         let error = origin.load_again(&again).unwrap_err().to_string();
         assert!(error.contains("a.toml: is empty: is it still being written?") && !error.contains("b.toml"), "{error}");
+        assert!(error.contains("write a comment into it, or {} where it is JSON"), "{error}");
         std::fs::write(&first, "# nothing, and on purpose\n").unwrap();
         std::fs::write(&second, "[server]\nmax_body = \"3MiB\"\n").unwrap();
         let filled = origin.load_again(&again).unwrap();

@@ -4,6 +4,7 @@
 //! nobody signs with a public key as if it were a secret, and `none` is no algorithm at all.
 
 mod algorithm;
+mod compact;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::chain::{Chain, ChainSpec};
 use super::field::{Field, FieldSpec};
 use super::hmac::State;
 use super::material::PublicKey;
-use super::origin::{ByUrl, Origin, OriginSpec, Wanted};
+use super::origin::{ByUrl, Origin, OriginSpec};
 use super::public;
 use super::sign::{Draft, SignError};
 use super::signed::{Bytes, Encoding};
@@ -26,6 +27,7 @@ use super::{KeyError, Refusal, RuleError};
 use crate::event::{Options, Request, Secret, schema, units};
 
 pub use algorithm::JwtAlgorithm;
+use compact::Token;
 
 /// `kind = "jwt"`.
 #[derive(Debug, Clone, PartialEq, Deserialize, schemars::JsonSchema)]
@@ -216,32 +218,22 @@ impl Jwt {
         request: &Request,
         now_s: i64,
     ) -> Result<usize, Refusal> {
-        let token = self.token.only(request)?;
-        let token = std::str::from_utf8(&token).map_err(|_| Refusal::Mismatch)?.trim();
-        let (signed, signature) = token.rsplit_once('.').ok_or(Refusal::Mismatch)?;
-        let (header, payload) =
-            signed.split_once('.').filter(|(_, rest)| !rest.contains('.')).ok_or(Refusal::Mismatch)?;
-        let header = object(header).ok_or(Refusal::Mismatch)?;
-        let algorithm = header.get("alg").and_then(Json::as_str).and_then(JwtAlgorithm::named);
-        let algorithm = algorithm.filter(|algorithm| self.algorithms.contains(algorithm)).ok_or(Refusal::Mismatch)?;
-        // `crit` names what a reader must understand; nothing of it is understood here.
-        if header.get("crit").is_some() {
-            return Err(Refusal::Mismatch);
-        }
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Refusal::Mismatch)?;
+        let text = self.token.only(request)?;
+        let token = Token::read(&text, &self.algorithms).ok_or(Refusal::Mismatch)?;
         let made = |key: &PublicKey| {
-            algorithm.scheme().is_some_and(|scheme| key.verifies(scheme, signed.as_bytes(), &signature))
+            let scheme = token.algorithm.scheme();
+            scheme.is_some_and(|scheme| key.verifies(scheme, token.signed.as_bytes(), &token.signature))
         };
         let key = match (&self.chain, from) {
-            (Some(chain), _) => made(&chain.key(&header, now_s)?).then_some(0),
+            (Some(chain), _) => made(&chain.key(&token.header, now_s)?).then_some(0),
             (None, Some((origin, fetched))) if keys.is_empty() => {
-                let found = origin.find(fetched, request, wanted(&header), now_s)?;
+                let found = origin.find(fetched, request, token.wanted(), now_s)?;
                 found.into_iter().any(made).then_some(0)
             }
-            _ => own(keys, algorithm, signed, &signature, made),
+            _ => own(keys, &token, made),
         };
         let key = key.ok_or(Refusal::Mismatch)?;
-        let claims = object(payload).ok_or(Refusal::Mismatch)?;
+        let claims = token.claims().ok_or(Refusal::Mismatch)?;
         self.claims_hold(&claims, request)?;
         self.fresh(&claims, now_s)?;
         Ok(key)
@@ -249,9 +241,9 @@ impl Jwt {
 
     /// The URL from which the key of this token may be fetched.
     pub(super) fn key_url(&self, origin: &Origin, request: &Request) -> Result<String, Refusal> {
-        let token = self.token.only(request)?;
-        let header = token.split(|b| *b == b'.').next().and_then(|part| object(std::str::from_utf8(part).ok()?));
-        origin.url(request, wanted(&header.ok_or(Refusal::Mismatch)?))
+        let text = self.token.only(request)?;
+        let token = Token::read(&text, &self.algorithms).ok_or(Refusal::Mismatch)?;
+        origin.url(request, token.wanted())
     }
 
     fn claims_hold(&self, claims: &Json, request: &Request) -> Result<(), Refusal> {
@@ -348,19 +340,12 @@ impl Jwt {
 }
 
 /// The position of the key of the source that made the signature; all secrets are tried.
-fn own(
-    keys: &[Key],
-    algorithm: JwtAlgorithm,
-    signed: &str,
-    signature: &[u8],
-    made: impl Fn(&PublicKey) -> bool,
-) -> Option<usize> {
+fn own(keys: &[Key], token: &Token, made: impl Fn(&PublicKey) -> bool) -> Option<usize> {
     let mut matched = None;
     for (n, key) in keys.iter().enumerate() {
-        let right = match (key, algorithm.hash()) {
-            (Key::Secret(secret), Some(hash)) => {
-                State::new(hash, secret.expose()).is_some_and(|state| state.tag(&[signed]).is(&Bytes::new(signature)))
-            }
+        let right = match (key, token.algorithm.hash()) {
+            (Key::Secret(secret), Some(hash)) => State::new(hash, secret.expose())
+                .is_some_and(|state| state.tag(&[token.signed]).is(&Bytes::new(&token.signature))),
             (Key::Public(keys), None) => keys.iter().any(&made),
             _ => false,
         };
@@ -371,19 +356,8 @@ fn own(
     matched
 }
 
-fn wanted(header: &Json) -> Wanted<'_> {
-    let text = |name: &str| header.get(name).and_then(Json::as_str);
-    Wanted { id: text("kid"), url: text("jku") }
-}
-
 fn claim<'c>(claims: &'c Json, name: &str) -> Option<&'c Json> {
     if name.starts_with('/') { claims.pointer(name) } else { claims.get(name) }
-}
-
-/// A part of a token that is a JSON object.
-fn object(part: &str) -> Option<Json> {
-    let json: Json = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()?;
-    json.is_object().then_some(json)
 }
 
 /// A claim as the text that a rule has.

@@ -8,11 +8,11 @@ import signal
 import stat
 import threading
 import time
-import zlib
 
 import pytest
 from harness.clock import Clock
 from harness.vendor import CurveKey, Key, Vendor, b64url
+from harness.vendor import paypal as signed_by_paypal
 from harness.wait import until
 
 JSON = [("Content-Type", "application/json")]
@@ -191,16 +191,7 @@ PAYPAL = b'{"id":"WH-1","event_type":"PAYMENT.SALE.COMPLETED","create_time":"202
 
 
 def paypal(bridge, key, url, body=PAYPAL, signed=None):
-    sent = {"id": "69cd13f0", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    message = f"{sent['id']}|{sent['time']}|WEBHOOK|{zlib.crc32(signed or body)}"
-    headers = {
-        "paypal-transmission-id": sent["id"],
-        "paypal-transmission-time": sent["time"],
-        "paypal-transmission-sig": base64.b64encode(key.sign(message.encode())).decode(),
-        "paypal-cert-url": url,
-        "paypal-auth-algo": "SHA256withRSA",
-    }
-    return bridge.post("/webhooks/pay", [*JSON, *headers.items()], body)
+    return bridge.post("/webhooks/pay", [*JSON, *signed_by_paypal(key, url, signed or body).items()], body)
 
 
 def test_a_certificate_of_paypal_is_fetched_from_its_hosts_alone_and_must_bear_its_name(bridges, vendor, tmp_path):

@@ -99,18 +99,13 @@ def test_networks_come_by_name_and_from_a_file_that_is_followed(bridges, senders
 # max_inflight
 
 
-def rss(bridge):
-    with open(f"/proc/{bridge.process.pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
-
-
 def test_large_bodies_share_the_memory_that_there_is_and_leave_small_ones_theirs(bridges, senders):
     # Four bodies for one address, and time to hold them, however slow the machine is.
     server = 'max_inflight = "16MiB"\nbody_timeout = "120s"\nmin_body_rate = "0B"'
     bridge = bridges(sources.only("acme"), server=server).start()
     large = lambda: senders.make("acme", json.dumps({"type": "order.created", "x": "y" * 900_000}).encode())  # noqa: E731
     assert post(bridge, large()).status == 200
-    before = rss(bridge)
+    before = bridge.resident()
     with contextlib.ExitStack() as held:
         sockets = []
         for _ in range(60):
@@ -120,7 +115,7 @@ def test_large_bodies_share_the_memory_that_there_is_and_leave_small_ones_theirs
             with contextlib.suppress(ConnectionError):
                 sock.sendall(head("POST", "/webhooks/acme", [("Host", "x"), ("Content-Length", "900001")]) + b"x" * 900_000)
         until(lambda: bridge.metric("hookferry_requests_total", source="acme", outcome="busy") >= 56, what="the refusals")
-        assert rss(bridge) - before < 30 << 20
+        assert bridge.resident() - before < 30 << 20
         assert post(bridge, senders.make("acme")).status == 200, "a small one is taken meanwhile"
         refused = post(bridge, large())
         assert (refused.status, refused.problem, refused.headers["retry-after"]) == (503, "busy", "1")

@@ -24,11 +24,6 @@ KINDS = {
 }
 
 
-def rss(bridge):
-    with open(f"/proc/{bridge.process.pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
-
-
 def descriptors(bridge):
     return len(os.listdir(f"/proc/{bridge.process.pid}/fd"))
 
@@ -94,7 +89,7 @@ def test_slow_clients_hold_up_nobody_and_are_gone_by_their_deadline(bridges, sen
     bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
     client = Client(bridge.port)
     post(client, senders)
-    before = rss(bridge)
+    before = bridge.resident()
     holders = Holders(bridge, count, kind)
     try:
         took, next_drip = [], 0.0
@@ -104,7 +99,7 @@ def test_slow_clients_hold_up_nobody_and_are_gone_by_their_deadline(bridges, sen
                 holders.drip()
                 next_drip = time.monotonic() + 0.5
             took.append(post(client, senders))
-        assert rss(bridge) - before < 100 << 20
+        assert bridge.resident() - before < 100 << 20
         took.sort()
         assert len(took) > 10
         assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
@@ -127,7 +122,7 @@ def test_slowhttptest_finds_nothing_to_hold(bridges, senders, tmp_path, kind, co
     bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
     client = Client(bridge.port)
     post(client, senders)
-    before, own, started = rss(bridge), descriptors(bridge), time.monotonic()
+    before, own, started = bridge.resident(), descriptors(bridge), time.monotonic()
     attack = subprocess.Popen(
         ["slowhttptest", "-c", str(count), "-r", str(rate), "-i", "1", "-l", "60", "-p", "3", *ATTACKS[kind],
          "-u", f"http://127.0.0.1:{bridge.port}/webhooks/acme"],
@@ -138,7 +133,7 @@ def test_slowhttptest_finds_nothing_to_hold(bridges, senders, tmp_path, kind, co
         while (held := descriptors(bridge) - own) > 2 or time.monotonic() - started < count / rate + 1:
             assert time.monotonic() - started < count / rate + deadline_s + 5, f"{held} are still held"
             took.append(post(client, senders))
-            most = max(most, rss(bridge))
+            most = max(most, bridge.resident())
             time.sleep(0.01)  # a genuine sender among them, not a flood
     finally:
         attack.kill()
@@ -169,12 +164,12 @@ def test_idle_connections_cost_little_and_are_closed(bridges, senders, count):
     )
     client = Client(bridge.port)
     post(client, senders)
-    before = rss(bridge)
+    before = bridge.resident()
     holders = Holders(bridge, count, "silent")
     try:
         took = sorted(post(client, senders) for _ in range(200))
         assert took[198] < 0.05, took[-5:]
-        assert rss(bridge) - before < 100 << 20
+        assert bridge.resident() - before < 100 << 20
         until(holders.all_closed, seconds=8 + 5, what="every idle connection to be closed", every=0.2)
     finally:
         holders.close()

@@ -12,11 +12,6 @@ from harness.http import Client
 from harness.sources import unique
 
 
-def rss(bridge):
-    with open(f"/proc/{bridge.process.pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
-
-
 class Flood:
     """Many connections that send without a pause and never repeat."""
 
@@ -79,11 +74,7 @@ def test_a_flood_against_a_slow_disk_is_refused_quickly_and_memory_stays_bounded
     waits = sorted(took for took, _ in refused)
     assert waits[len(waits) // 2] < 1.5, "a refusal takes as long as an ack_timeout and no longer"
     assert waits[-1] < 5
-    children = bridge.process.pid
-    with open(f"/proc/{children}/task/{children}/children") as found:
-        pid = found.read().split()[0]
-    with open(f"/proc/{pid}/status") as status:
-        resident = next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
+    resident = bridge.resident()
     assert resident < 150 << 20, f"{resident >> 20} MB"
     bridge.stop()
 
@@ -103,7 +94,7 @@ def test_a_full_journal_refuses_a_flood_in_milliseconds_and_takes_events_again_a
     flood.end()
     refused = sorted(took for status, took, _ in flood.answers if status == 503)
     assert refused[len(refused) // 2] < 0.1, refused[len(refused) // 2]
-    assert rss(bridge) < 150 << 20
+    assert bridge.resident() < 150 << 20
     own_redis.resume()
     bridge.wait_drained("main")
     after = Flood(bridge, oracles, connections=4, size=1000)

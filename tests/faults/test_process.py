@@ -238,14 +238,9 @@ def test_a_start_with_many_events_waiting_takes_new_ones_within_two_seconds(
     assert done.returncode == 0, done.stderr
     bridge.kill()
     took = first_2xx(bridge, senders)
-    resident = rss(bridge)
+    resident = bridge.resident()
     assert bridge.metric("hookferry_backlog_events", backend="main") > waiting * 0.99
     own_redis.resume()
     assert took < 2, f"{took:.2f} s"
     assert resident < 150 << 20, f"{resident >> 20} MB"
     bridge.wait_drained("main", seconds=300)
-
-
-def rss(bridge):
-    with open(f"/proc/{bridge.process.pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))

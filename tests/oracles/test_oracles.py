@@ -2,7 +2,7 @@
 refused is refused by both.
 
 Each test runs against one bridge with all those sources. Two directions are proven:
-- `hookferry send` signs, the vendor's library judges (`vendors.mjs`), and the bridge answers;
+- `hookferry send` signs, the vendor's library judges (`vendors.mjs`; `harness/anymail.py`), and the bridge answers;
 - where the library signs, it signs and the bridge judges.
 """
 
@@ -13,7 +13,7 @@ import pytest
 
 from harness.bridge import Bridge, run
 from harness.catalogue import providers
-from harness.oracles import Oracles
+from harness.oracles import Oracles, awkward
 from harness.recorder import Recorder, Request
 from harness.sources import unique
 
@@ -84,24 +84,6 @@ def send(recorder, tmp_path):
 def accepted(what, request):
     provider = CATALOGUE[request.target.split("?")[0].rsplit("/", 1)[-1]]
     assert request.reply.status == provider.success_status, f"{what}: {request.reply}"
-
-
-def awkward(body):
-    """Copies of a JSON body that only a signature over the very bytes survives; empty where it is no JSON."""
-    at = body.find(b"{") + 1
-    if not at or body[:1] not in b"{[":
-        return
-    comma = b"" if body[at:].lstrip().startswith(b"}") else b","
-    for name, member in {
-        "line breaks": b'\r\n "a" :\t"b"\r\n',
-        "unicode": '"Žluťoučký 🦀": "日本語 \u2028 \u00a0"'.encode(),
-        "escapes": rb'"a":"\u00e9\/\"\\\n\ud83e\udd80"',
-        "numbers": b'"a":[1.10,1e400,12345678901234567890123,-0,1E+2,0.1e-7]',
-        "duplicate keys": b'"dup":1,"dup":{"dup":2}',
-    }.items():
-        yield name, body[:at] + member + comma + body[at:]
-    yield "trailing newline", body + b"\n"
-    yield "blanks around", b" \t" + body + b"\r\n"
 
 
 @pytest.mark.parametrize("name", SHARED)

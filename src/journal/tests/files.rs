@@ -135,12 +135,20 @@ async fn a_segment_that_vanishes_while_it_is_listed_is_an_error_of_its_readers()
     journal.close();
 }
 
+fn damage_checkpoint(segment: &Path) {
+    let file = std::fs::OpenOptions::new().write(true).open(segment).unwrap();
+    file.write_all_at(&[0xff; 16], format::DATA_START + 8).unwrap();
+}
+
 #[tokio::test]
 async fn cursors_come_from_older_checkpoints_where_the_newest_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
     let journal = open(dir.path());
-    let body = vec![7; 100 << 10];
     let at = |decided| Cursor { decided, published: decided };
+    // Whoever sends it moves no cursor by it.
+    let forged = BTreeMap::from([("backend:b".to_owned(), at(99))]);
+    let mut body = cursors::Cursors::new(forged).checkpoint();
+    body.resize(100 << 10, 7);
     journal.sync_cursor("backend:gone", at(1)).await.unwrap();
     journal.sync_cursor("backend:b", at(1)).await.unwrap();
     let mut n = 0;
@@ -155,11 +163,31 @@ async fn cursors_come_from_older_checkpoints_where_the_newest_is_damaged() {
     journal.sync_cursor("backend:b", at(2)).await.unwrap();
     fill(3).await;
     journal.close();
-    let newest = newest_segment(dir.path());
-    let file = std::fs::OpenOptions::new().write(true).open(newest).unwrap();
-    file.write_all_at(&[0xff; 16], format::DATA_START + 8).unwrap();
+    damage_checkpoint(&newest_segment(dir.path()));
     let journal = open(dir.path());
     assert_eq!(journal.cursors().into_iter().collect::<Vec<_>>(), [("backend:b".to_owned(), at(2))]);
+    journal.close();
+}
+
+#[tokio::test]
+async fn a_cursor_that_did_not_move_lately_is_found_behind_several_damaged_checkpoints() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = open(dir.path());
+    let at = |decided| Cursor { decided, published: decided };
+    journal.sync_cursor("backend:idle", at(1)).await.unwrap();
+    for n in 0..9 {
+        append(&journal, &format!("e{n}"), &[7; 100 << 10]).await;
+        journal.sync_cursor("backend:b", at(n)).await.unwrap();
+    }
+    let mut segments = journal.shared.segments();
+    journal.close();
+    assert!(segments.len() > 3);
+    for segment in segments.drain(1..) {
+        damage_checkpoint(&segment.path);
+    }
+    let journal = open(dir.path());
+    let found: Vec<_> = journal.cursors().into_iter().collect();
+    assert_eq!(found, [("backend:b".to_owned(), at(8)), ("backend:idle".to_owned(), at(1))]);
     journal.close();
 }
 

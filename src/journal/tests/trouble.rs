@@ -1,8 +1,14 @@
 //! What becomes of events and cursors where the disk or the quota says no, step by step.
 
+use std::cell::Cell;
+
 use super::fake::{Fake, Fault};
 use super::*;
 use crate::journal::writer::Writer;
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(1_700_000_000_000) };
+}
 
 /// A journal on a disk that fails on demand.
 struct Rig {
@@ -15,6 +21,7 @@ fn small() -> Options {
     let mut options = options(Path::new("/data"));
     options.settings.segment_bytes = 64 << 10;
     options.settings.max_bytes = 256 << 10;
+    options.clock = || NOW_MS.get();
     options
 }
 
@@ -150,6 +157,43 @@ fn cursors_take_the_room_of_their_bytes() {
     }
     let sizes: Vec<_> = rig.shared.segments().iter().map(|segment| segment.capacity()).collect();
     assert!(sizes.len() == 2 && sizes.iter().all(|size| *size == 64 << 10), "{sizes:?}");
+}
+
+#[test]
+fn cursors_fill_a_segment_to_its_last_byte_and_not_beyond() {
+    let mut rig = Rig::new();
+    let segment = rig.shared.segments().remove(0);
+    let size = |name: &str| format::Frame::size(name.len() + 18) as u64;
+    let mut room = segment.capacity() - segment.end();
+    while room >= 2 * size("backend:b") {
+        assert!(rig.decide("backend:b", room));
+        room -= size("backend:b");
+    }
+    let name = "c".repeat((room - size("")) as usize);
+    assert_eq!(size(&name), room);
+    assert!(rig.decide(&name, 1));
+    assert_eq!(rig.shared.segments().len(), 1, "it fits");
+    assert!(rig.decide("backend:b", 1));
+    assert_eq!(rig.shared.segments().len(), 2);
+    let file = rig.shared.disk.open(&segment.path).unwrap();
+    assert_eq!(file.size().unwrap(), segment.capacity(), "its room was given to it when it was made");
+}
+
+#[test]
+fn a_segment_that_got_no_event_goes_with_those_before_it() {
+    let mut rig = Rig::new();
+    rig.one().unwrap();
+    for _ in 0..2 {
+        // The cursor is written to the next segment, and no event beside it.
+        rig.disk.fail(Fault { after: 0, times: 1, syncs_only: true, full: true });
+        assert!(!rig.decide("backend:b", 1));
+        assert!(rig.decide("backend:b", 1));
+    }
+    let firsts = |rig: &Rig| rig.shared.segments().iter().map(|segment| segment.first).collect::<Vec<_>>();
+    assert_eq!(firsts(&rig), [1, 2, 3]);
+    NOW_MS.set(NOW_MS.get() + 3_600_001);
+    keeper::round(&rig.shared);
+    assert_eq!(firsts(&rig), [3]);
 }
 
 #[test]

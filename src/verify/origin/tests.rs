@@ -90,6 +90,28 @@ fn set(keys: &[String]) -> Vec<u8> {
 }
 
 #[test]
+fn the_key_of_a_token_is_asked_for_wherever_the_token_is_read_and_nowhere_else() {
+    let rule = rule(&format!(
+        "kind = 'jwt'\ntoken = {{ header = 'token', prefix = 'Bearer ' }}\nalgorithms = ['ES256']\n\
+         keys = {{ url = '{URL}' }}"
+    ));
+    let (pair, own) = (Pair::new(), rule.keys(&[]).unwrap());
+    let token = pair.token("").headers.remove(0).1;
+    let (head, rest) = token.split_once('.').unwrap();
+    let seen = |value: String| {
+        let mut draft = Draft::default();
+        draft.set_header("token", value);
+        (judge(&rule, &own, &draft), rule.key_url(&draft.request()))
+    };
+    for value in [format!("Bearer {token}"), format!("Bearer  \t{token} ")] {
+        assert_eq!(seen(value.clone()), (Err(Refusal::KeyAbsent), Some(URL.to_owned())), "{value:?}");
+    }
+    for none in [head.to_owned(), format!("{head}."), format!("{head}.{head}.{rest}"), format!("{head} .{rest}")] {
+        assert_eq!(seen(format!("Bearer {none}")), (Err(Refusal::Mismatch), None), "{none:?}");
+    }
+}
+
+#[test]
 fn a_key_set_is_asked_for_again_where_it_lacks_the_key_that_a_token_names() {
     let rule = rule(&format!(
         "kind = 'jwt'\ntoken = {{ header = 'token' }}\nalgorithms = ['ES256']\nkeys = {{ url = '{URL}' }}"

@@ -146,12 +146,24 @@ class Bridge:
 
         until(ready, seconds, "readyz 200")
 
+    @property
+    def pid(self):
+        """The bridge's own, also behind a wrapper."""
+        if not self.wrapped:
+            return self.process.pid
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        assert len(children) == 1, children
+        return int(children[0])
+
+    def resident(self):
+        """Bytes of memory that it holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)[1]) << 10
+
     def signal(self, number):
         """Sends a signal to the bridge itself, also behind a wrapper (strace), which would not pass it on."""
         if self.wrapped:
-            children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-            assert len(children) == 1, children
-            os.kill(int(children[0]), number)
+            os.kill(self.pid, number)
         else:
             self.process.send_signal(number)
 

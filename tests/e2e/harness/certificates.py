@@ -8,12 +8,13 @@ def _openssl(*arguments, cwd):
 
 
 class Authority:
-    """A certificate authority in a directory of its own; `file` is its certificate."""
+    """A certificate authority in a directory of its own; `file` is its certificate, `key` its key."""
 
     def __init__(self, directory, name="hookferry test authority"):
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self.file = directory / "ca.pem"
+        self.key = directory / "ca.key"
         _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}",
                  "-days", "30", "-keyout", "ca.key", "-out", "ca.pem", cwd=directory)  # fmt: skip
 

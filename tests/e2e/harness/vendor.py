@@ -6,6 +6,8 @@ import json
 import ssl
 import subprocess
 import threading
+import time
+import zlib
 
 from . import ports
 
@@ -19,18 +21,19 @@ def b64url(data):
 
 
 class Key:
-    """An RSA key with a self-signed certificate."""
+    """An RSA key with a certificate that an authority (`certificates.Authority`) signs, or none but itself."""
 
-    def __init__(self, directory, name):
+    def __init__(self, directory, name, authority=None):
         self.name = name
         self.path = directory / f"{name}.key"
         self.certificate = directory / f"{name}.pem"
         config = directory / "openssl.cnf"
         config.write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+        issuer = ("-CA", authority.file, "-CAkey", authority.key) if authority else ()
         _openssl(
             "req", "-config", config, "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.path, "-out", self.certificate,
             "-days", 30, "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost",
-            "-addext", "basicConstraints=critical,CA:FALSE",
+            "-addext", "basicConstraints=critical,CA:FALSE", *issuer,
         )
 
     def sign(self, message, digest="sha256"):
@@ -70,6 +73,19 @@ class CurveKey:
         point = _openssl("ec", "-in", self.path, "-pubout", "-outform", "DER")[-132:]
         coordinates = {"x": b64url(point[:66]), "y": b64url(point[66:])}
         return {"kty": "EC", "crv": "P-521", "alg": "ES512", "kid": self.name, **coordinates}
+
+
+def paypal(key, url, body, *, webhook="WEBHOOK"):
+    """The headers with which PayPal sends `body`, signed by the key whose certificate is at `url`."""
+    sent = {"id": "69cd13f0", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    message = f"{sent['id']}|{sent['time']}|{webhook}|{zlib.crc32(body)}"
+    return {
+        "paypal-transmission-id": sent["id"],
+        "paypal-transmission-time": sent["time"],
+        "paypal-transmission-sig": base64.b64encode(key.sign(message.encode())).decode(),
+        "paypal-cert-url": url,
+        "paypal-auth-algo": "SHA256withRSA",
+    }
 
 
 class Vendor:
