@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from harness import sources
@@ -140,6 +141,25 @@ def test_the_own_load_generators_ids_all_arrive(bridges, tmp_path, own_redis, co
     settle(bridge, None, "main")
     arrived = [json.loads(text)["id"] for text in stream_texts(own_redis)]
     assert sorted(arrived) == sorted(acknowledged)
+
+
+def test_writing_events_reads_nothing_from_the_disk(bridges, tmp_path):
+    """A block that is written in part would be read first: a wait for the disk at each batch."""
+    bridge = bridges(sources.only("acme")).start()
+
+    def send(count):
+        arguments = ("send", "acme", "--config", str(bridge.config_path), "--count", str(count), "--connections", "1")
+        assert run(*arguments, cwd=tmp_path).returncode == 0
+
+    def read():
+        counters = Path(f"/proc/{bridge.pid}/io").read_text()
+        return int(re.search(r"^read_bytes: (\d+)$", counters, re.MULTILINE)[1])
+
+    # What the program itself is read from.
+    send(20)
+    before = read()
+    send(1000)
+    assert read() - before < 256 << 10
 
 
 # Clean stops

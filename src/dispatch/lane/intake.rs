@@ -105,3 +105,40 @@ impl Lane {
         self.reader = Some(reader);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::backend::memory::Memory;
+    use crate::dispatch::replay::Replays;
+    use crate::dispatch::status::Status;
+    use crate::dispatch::{Ending, tests};
+    use crate::event::route::Routes;
+    use crate::journal::Cursor;
+
+    #[tokio::test]
+    async fn a_lane_lets_its_batch_grow_under_load_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = tests::options(dir.path(), Routes::new(Vec::new(), Vec::new(), Vec::new()));
+        let replays = Replays::open(&options.dead, &options.journal, &[]);
+        let (status, ending) = (Arc::new(Status::new("a".parse().unwrap(), 0)), Ending::default());
+        let (queue, none) = (Arc::new(Memory::default()), Cursor { decided: 0, published: 0 });
+        let mut lane = Lane::new(&options, &replays, status, queue, none, ending.clone());
+        let waits = |lane: &Lane| lane.gather().now_or_never().is_none();
+        assert!(!waits(&lane), "before the first batch");
+        lane.last_batch = BUSY - 1;
+        assert!(!waits(&lane), "a few events");
+        lane.last_batch = BUSY;
+        assert!(waits(&lane), "events come fast");
+        lane.limits.events = 0;
+        assert!(!waits(&lane), "a full batch is there");
+        lane.limits.events = lane.backend.limits().events;
+        ending.drained.cancel();
+        assert!(!waits(&lane), "the process stops");
+        options.journal.close();
+    }
+}
