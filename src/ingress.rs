@@ -256,16 +256,16 @@ impl Ingress {
         if let Some(traceparent) = span.traceparent() {
             sealed.put(Attribute::Traceparent, &traceparent);
         }
-        let key = source.key(&self.journal, &sealed);
-        let record = sealed.record(key, source.dedup_window, now_ms);
+        let key = source.key(&self.journal, &sealed.event);
+        let (record, event) = sealed.into_record(key, source.dedup_window, now_ms);
         let step = span.child("append");
         let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
         drop(step);
         let appended = appended.map_err(|_| Refusal::JournalSlow)??;
-        if self.conflicts.enter(source, &sealed, appended) {
+        if self.conflicts.enter(source, &event, appended) {
             source.figures.id_conflicts.inc();
         }
-        let Sealed { id, kind, is_set_aside, .. } = sealed;
+        let seal::Event { id, kind, is_set_aside, .. } = event;
         let (name, provider) = (source.name.as_str(), source.provider.id.as_str());
         span.set("cloudevents.event_id", || id.clone());
         span.set("cloudevents.event_type", || kind.clone());
@@ -313,9 +313,9 @@ async fn check(source: &Source, sealed: &mut Sealed) -> Result<(), Refusal> {
         return Ok(());
     }
     let checked = if sealed.body.len() <= CHECKED_AT_ONCE {
-        source.schemas.check(&sealed.kind, sealed.is_json, &sealed.body)
+        source.schemas.check(&sealed.event.kind, sealed.is_json, &sealed.body)
     } else {
-        let (schemas, kind, body) = (source.schemas.clone(), sealed.kind.clone(), sealed.body.clone());
+        let (schemas, kind, body) = (source.schemas.clone(), sealed.event.kind.clone(), sealed.body.clone());
         let is_json = sealed.is_json;
         let checked = tokio::task::spawn_blocking(move || schemas.check(&kind, is_json, &body)).await;
         checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use intake::Gathering;
 use tokio::sync::oneshot;
 
 use super::again::Again;
@@ -39,8 +40,7 @@ pub struct Lane {
     upto: u64,
     saved: Option<oneshot::Receiver<()>>,
     attempts: u32,
-    /// Events of the last publish.
-    last_batch: usize,
+    gathering: Gathering,
     figures: Figures,
     ending: Ending,
 }
@@ -70,7 +70,7 @@ impl Lane {
             upto: cursor.decided,
             saved: None,
             attempts: 0,
-            last_batch: 0,
+            gathering: Gathering::default(),
             figures,
             ending,
         }
@@ -198,7 +198,7 @@ impl Lane {
             // A kill may double at most the batch in flight: the one before must be written down first.
             self.settled().await;
         }
-        self.last_batch = self.pending.len();
+        self.gathering.note(&self.pending, self.limits);
         let start = Instant::now();
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
         let took = start.elapsed();

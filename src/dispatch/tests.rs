@@ -24,7 +24,7 @@ struct Bench {
 }
 
 /// What lanes use, on the journal of `dir`.
-pub(super) fn options(dir: &Path, routes: Routes) -> Options {
+fn options(dir: &Path, routes: Routes) -> Options {
     let metrics = Metrics::default();
     let settings = settings::Settings {
         dir: dir.to_owned(),

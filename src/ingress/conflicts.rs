@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::seal::Sealed;
+use super::seal::Event;
 use super::source::Source;
 use crate::journal::Appended;
 
@@ -31,11 +31,11 @@ impl Default for Conflicts {
 impl Conflicts {
     /// Remembers an event that is on disk; whether its id came before with another body, and that made it an event of its
     /// own (or, where the id is signed, a duplicate).
-    pub fn enter(&self, source: &Source, sealed: &Sealed, appended: Appended) -> bool {
+    pub fn enter(&self, source: &Source, event: &Event, appended: Appended) -> bool {
         // Where the type is not signed with the id, one event may come under several types (Shopify's topics).
-        let kind = if source.provider.id_signed { "" } else { &sealed.kind };
-        let [a, b, c, d, ..] = sealed.digest;
-        let differs = self.swap((source.name.as_str(), &sealed.id, kind), u32::from_be_bytes([a, b, c, d]));
+        let kind = if source.provider.id_signed { "" } else { &event.kind };
+        let [a, b, c, d, ..] = event.digest;
+        let differs = self.swap((source.name.as_str(), &event.id, kind), u32::from_be_bytes([a, b, c, d]));
         // Where the id is not signed, a duplicate is a redelivery of one of the bodies.
         differs && source.provider.id_signed == (appended == Appended::Duplicate)
     }

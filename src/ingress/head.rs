@@ -5,11 +5,11 @@ use smallvec::SmallVec;
 
 use crate::event::Headers;
 
-/// Headers that are listed, on the stack; requests have a dozen.
+/// Headers that are listed without a piece of memory of their own; requests have a dozen.
 const LISTED: usize = 32;
 
 /// Request headers as verification reads them: the first of them are listed once, since comparing names in a list costs
-/// a fraction of hashing them, or of walking the map.
+/// a fraction of hashing them, or of walking the map. Nothing grows with their count.
 pub struct Head<'a> {
     listed: SmallVec<[(&'a str, &'a [u8]); LISTED]>,
     all: &'a HeaderMap,

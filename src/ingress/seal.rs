@@ -1,4 +1,4 @@
-//! Makes the envelope of a verified request.
+//! Makes an event of a verified request.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -20,22 +20,28 @@ const LONGEST_VALUE: usize = 512;
 /// Bytes that the attributes of most envelopes take.
 const ATTRIBUTES: usize = 640;
 
-/// A verified request as an event: its envelope as the journal keeps it, and what the ingress asks of it.
-///
-/// The attributes are written once, into one piece of memory: as texts of their own a dozen of them cost as much as the signature.
-pub struct Sealed {
-    /// Id of the event.
+/// What the ingress asks of an event once it is sealed.
+pub struct Event {
+    /// Its id.
     pub id: String,
     /// `<provider>.<event type>`.
     pub kind: String,
     /// SHA-256 of the body.
     pub digest: [u8; 32],
+    /// Whether it is kept aside and goes to nobody.
+    pub is_set_aside: bool,
+}
+
+/// A verified request as an event: its envelope as the journal keeps it, and what is asked of it.
+///
+/// The attributes are written once, into one piece of memory: as texts of their own a dozen of them cost as much as the signature.
+pub struct Sealed {
+    /// What is asked of it.
+    pub event: Event,
     /// Whether the body is one JSON value.
     pub is_json: bool,
     /// The body, after content decoding.
     pub body: Bytes,
-    /// Whether it is kept aside and goes to nobody.
-    pub is_set_aside: bool,
     attributes: Vec<u8>,
 }
 
@@ -48,12 +54,12 @@ impl Sealed {
     /// Marks it to be kept aside.
     pub fn set_aside(&mut self, why: &str) {
         self.put(Attribute::SetAside, why);
-        self.is_set_aside = true;
+        self.event.is_set_aside = true;
     }
 
-    /// What the journal is to keep. Once: the attributes go with it.
-    pub fn record(&mut self, key: Key, window: Duration, now_ms: u64) -> Record {
-        Record::of(std::mem::take(&mut self.attributes), self.body.clone(), key, window, now_ms)
+    /// What the journal is to keep, and what is asked of it afterwards.
+    pub fn into_record(self, key: Key, window: Duration, now_ms: u64) -> (Record, Event) {
+        (Record::of(self.attributes, self.body, key, window, now_ms), self.event)
     }
 }
 
@@ -103,7 +109,8 @@ pub fn seal(
     if found.is_json {
         put_is_json(&mut attributes);
     }
-    Sealed { id, kind, digest, is_json: found.is_json, body: content, is_set_aside: false, attributes }
+    let event = Event { id, kind, digest, is_set_aside: false };
+    Sealed { event, is_json: found.is_json, body: content, attributes }
 }
 
 fn put_address(address: IpAddr, out: &mut Vec<u8>) {

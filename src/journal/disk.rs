@@ -11,7 +11,7 @@ use rustix::fs::{Advice, OFlags};
 
 /// Bytes that are zeroed with one call.
 const ZEROS: usize = 1 << 20;
-/// What the memory of a direct write is aligned to, bytes: no disk has larger sectors.
+/// What the memory of a direct write is aligned to, bytes: few disks have larger sectors.
 const SECTOR: usize = 4096;
 
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
@@ -69,6 +69,7 @@ pub trait DiskFile: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// All of the file is on disk (`fsync`).
     fn sync_all(&self) -> io::Result<()>;
+
     /// Fills `buffer` or fails.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
@@ -117,20 +118,19 @@ impl Disk for System {
         let zeros = vec![0; ZEROS + SECTOR];
         let aligned = &zeros[zeros.as_ptr().align_offset(SECTOR)..][..ZEROS];
         // Through the page cache they would cost as much as the events, and push useful pages out of it.
-        let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok();
+        let mut direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok();
         let mut offset = 0;
         while offset < bytes {
             let part = &aligned[..ZEROS.min(usize::try_from(bytes - offset).unwrap_or(ZEROS))];
-            let written = match &direct {
-                Some(direct) if part.len() == ZEROS => FileExt::write_all_at(direct, part, offset),
-                _ => Err(io::ErrorKind::InvalidInput.into()),
-            };
-            match written {
-                // The file system has no direct writes, or not of this size.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-                    FileExt::write_all_at(&file, part, offset)?
+            let whole = part.len() == ZEROS;
+            match direct.as_ref().filter(|_| whole).map(|direct| FileExt::write_all_at(direct, part, offset)) {
+                Some(Ok(())) => {}
+                Some(Err(error)) if is_full(&error) => return Err(error),
+                // Not every file system takes such writes; of a disk that is broken the next one tells.
+                failed => {
+                    direct = direct.filter(|_| failed.is_none());
+                    FileExt::write_all_at(&file, part, offset)?;
                 }
-                written => written?,
             }
             offset += part.len() as u64;
         }
@@ -155,6 +155,11 @@ impl Disk for System {
         let space = rustix::fs::statvfs(dir)?;
         Ok(space.f_bavail.saturating_mul(space.f_frsize))
     }
+}
+
+/// Whether there is no room: on the disk, or for this user.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An empty file, whatever was there; the group may read it.
@@ -277,6 +282,7 @@ mod tests {
         assert!(file.write_all_at(b"x", 0).is_err(), "opened for reading");
         assert!(System.free_bytes(dir.path()).unwrap() > 1 << 20);
     }
+
     #[test]
     fn a_file_of_zeros_is_zeros_to_its_end_whatever_was_there() {
         for dir in [tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()] {

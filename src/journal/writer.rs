@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::answer::{Answer, answer_all};
 use super::dedup::Index;
-use super::disk::DiskFile;
+use super::disk::{DiskFile, is_full};
 use super::format::{DATA_START, Frame, Header, Kind};
 use super::queue::Waiting;
 use super::segment::{self, Segment};
@@ -21,7 +21,7 @@ use super::{AppendError, Appended, Key, Record, Shared, State, lock};
 const BATCH_EVENTS: usize = 4096;
 /// Most bytes in one sync; one larger event is written alone.
 const BATCH_BYTES: usize = 8 << 20;
-/// What a file system reads and writes at least, bytes.
+/// What most file systems read and write at least, bytes.
 const BLOCK: u64 = 4096;
 /// Bytes at the end of a segment that only cursors may take, so that backends can drain a journal that is full.
 const RESERVE: u64 = 64 << 10;
@@ -66,6 +66,8 @@ impl Active {
         frames.resize((padded - self.offset) as usize, 0);
         let written = self.file.write_all_at(frames, self.offset);
         frames.truncate(length);
+        // The ring keeps them, and counts no more.
+        frames.shrink_to_fit();
         written
     }
 }
@@ -78,15 +80,14 @@ enum Trouble {
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::Full(format!("no space on disk: {error}"))
-            }
+        let code = error.raw_os_error().map(Errno::from_raw_os_error);
+        if is_full(&error) {
+            Self::Full(format!("no space on disk: {error}"))
+        } else if matches!(code, Some(Errno::MFILE | Errno::NFILE)) {
             // Nothing was written or synced: the disk may be well.
-            _ if matches!(error.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE)) => {
-                Self::Full(format!("no file descriptor is free: {error}"))
-            }
-            _ => Self::Io(error),
+            Self::Full(format!("no file descriptor is free: {error}"))
+        } else {
+            Self::Io(error)
         }
     }
 }

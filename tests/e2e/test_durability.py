@@ -143,9 +143,9 @@ def test_the_own_load_generators_ids_all_arrive(bridges, tmp_path, own_redis, co
     assert sorted(arrived) == sorted(acknowledged)
 
 
-def test_writing_events_reads_nothing_from_the_disk(bridges, tmp_path):
+def test_writing_events_reads_nothing_from_the_disk(disk, bridges, tmp_path):
     """A block that is written in part would be read first: a wait for the disk at each batch."""
-    bridge = bridges(sources.only("acme")).start()
+    bridge = bridges(sources.only("acme"), journal_dir=disk.path / "data").start()
 
     def send(count):
         arguments = ("send", "acme", "--config", str(bridge.config_path), "--count", str(count), "--connections", "1")

@@ -3,14 +3,53 @@
 use std::time::Duration;
 
 use super::Lane;
-use crate::backend::{Failure, Reason};
+use crate::backend::{Failure, Limits, Reason};
 use crate::dispatch::retry;
+use crate::event::Stored;
 use crate::journal::Reader;
 
-/// Events in a batch from which on the next one is given time to grow: they come faster than about 16,000 a second then.
+/// Events in a batch from which on the next one is given time to grow.
 const BUSY: usize = 32;
-/// That time.
+/// That time, at least; timers may take twice as long.
 const GATHER: Duration = Duration::from_millis(1);
+/// Most batches that go without it after it was of no use.
+const MOST_SKIPPED: u32 = 256;
+
+/// Whether a batch is given time to grow.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    /// The last batch had many events, and room for more.
+    growing: bool,
+    /// Batches that go without a wait.
+    skip: u32,
+    /// How many went without after the last wait that was of no use.
+    skipped: u32,
+}
+
+impl Gathering {
+    /// Takes note of a batch that is published.
+    pub(super) fn note(&mut self, batch: &[Stored], limits: Limits) {
+        let bytes: usize = batch.iter().map(|stored| stored.envelope.body.len()).sum();
+        self.growing = batch.len() >= BUSY && bytes < limits.bytes / 2;
+    }
+
+    /// Whether to wait now, with so many events `waiting`.
+    fn waits(&mut self, waiting: u64, limits: Limits) -> bool {
+        if !self.growing || waiting >= limits.events as u64 {
+            return false;
+        }
+        let skips = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        !skips
+    }
+
+    /// Takes note of what a wait came to. Senders that wait for the confirmation of all that they sent send nothing
+    /// meanwhile (`ack = "published"`): then it only costs time.
+    fn waited(&mut self, has_grown: bool) {
+        self.skipped = if has_grown { 0 } else { (self.skipped * 2 + 1).min(MOST_SKIPPED) };
+        self.skip = self.skipped;
+    }
+}
 
 impl Lane {
     pub(super) fn is_behind(&self) -> bool {
@@ -45,15 +84,16 @@ impl Lane {
 
     /// Under load, lets a batch grow for a moment: a large one costs little more than a small one, which wakes as many
     /// threads here and at the broker.
-    async fn gather(&self) {
-        let waiting = self.journal.tail().borrow().saturating_sub(self.upto);
-        if self.last_batch < BUSY || waiting >= self.limits.events as u64 {
+    async fn gather(&mut self) {
+        let waiting = |lane: &Self| lane.journal.tail().borrow().saturating_sub(lane.upto);
+        let before = waiting(self);
+        if !self.gathering.waits(before, self.limits) {
             return;
         }
         tokio::select! {
             biased;
             () = self.ending.drained.cancelled() => {}
-            () = tokio::time::sleep(GATHER) => {}
+            () = tokio::time::sleep(GATHER) => self.gathering.waited(waiting(self) > before),
         }
     }
 
@@ -108,37 +148,43 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use futures_util::FutureExt as _;
-
     use super::*;
-    use crate::backend::memory::Memory;
-    use crate::dispatch::replay::Replays;
-    use crate::dispatch::status::Status;
-    use crate::dispatch::{Ending, tests};
-    use crate::event::route::Routes;
-    use crate::journal::Cursor;
+    use crate::event::Envelope;
 
-    #[tokio::test]
-    async fn a_lane_lets_its_batch_grow_under_load_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let options = tests::options(dir.path(), Routes::new(Vec::new(), Vec::new(), Vec::new()));
-        let replays = Replays::open(&options.dead, &options.journal, &[]);
-        let (status, ending) = (Arc::new(Status::new("a".parse().unwrap(), 0)), Ending::default());
-        let (queue, none) = (Arc::new(Memory::default()), Cursor { decided: 0, published: 0 });
-        let mut lane = Lane::new(&options, &replays, status, queue, none, ending.clone());
-        let waits = |lane: &Lane| lane.gather().now_or_never().is_none();
-        assert!(!waits(&lane), "before the first batch");
-        lane.last_batch = BUSY - 1;
-        assert!(!waits(&lane), "a few events");
-        lane.last_batch = BUSY;
-        assert!(waits(&lane), "events come fast");
-        lane.limits.events = 0;
-        assert!(!waits(&lane), "a full batch is there");
-        lane.limits.events = lane.backend.limits().events;
-        ending.drained.cancel();
-        assert!(!waits(&lane), "the process stops");
-        options.journal.close();
+    const LIMITS: Limits = Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true };
+
+    /// After a batch of so many events of so many bytes.
+    fn after(events: usize, bytes: usize) -> Gathering {
+        let envelope = Envelope { body: vec![b'x'; bytes].into(), ..Envelope::default() };
+        let mut gathering = Gathering::default();
+        gathering.note(&vec![Stored { sequence: 1, envelope }; events], LIMITS);
+        gathering
+    }
+
+    #[test]
+    fn a_batch_is_given_time_to_grow_under_load_alone() {
+        assert!(!Gathering::default().waits(1, LIMITS), "the first one");
+        assert!(!after(BUSY - 1, 1).waits(1, LIMITS), "few events");
+        assert!(after(BUSY, 1).waits(99, LIMITS), "many events");
+        assert!(!after(BUSY, 1).waits(100, LIMITS), "a full batch is there");
+        assert!(!after(BUSY, 4000 / BUSY).waits(1, LIMITS), "large ones");
+    }
+
+    #[test]
+    fn a_wait_that_was_of_no_use_is_seldom_tried_again() {
+        let mut gathering = after(BUSY, 1);
+        let waits: Vec<usize> = (0..1000)
+            .filter(|_| {
+                let waits = gathering.waits(1, LIMITS);
+                if waits {
+                    gathering.waited(false);
+                }
+                waits
+            })
+            .collect();
+        assert_eq!(waits, [0, 2, 6, 14, 30, 62, 126, 254, 510, 767]);
+        gathering.skip = 0;
+        gathering.waited(true);
+        assert!(gathering.waits(1, LIMITS) && gathering.waits(1, LIMITS));
     }
 }

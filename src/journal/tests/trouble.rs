@@ -27,8 +27,12 @@ fn small() -> Options {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(small())
+    }
+
+    fn with(options: Options) -> Self {
         let disk = Fake::new(1);
-        let (shared, writer) = recovery::open(small(), Box::new(disk.clone()), || {}).unwrap();
+        let (shared, writer) = recovery::open(options, Box::new(disk.clone()), || {}).unwrap();
         Self { disk, shared, writer }
     }
 
@@ -161,7 +165,10 @@ fn cursors_take_the_room_of_their_bytes() {
 
 #[test]
 fn cursors_fill_a_segment_to_its_last_byte_and_not_beyond() {
-    let mut rig = Rig::new();
+    // Its end is not that of a block.
+    let mut options = small();
+    (options.settings.max_bytes, options.settings.segment_bytes) = (1 << 20, (64 << 10) + 808);
+    let mut rig = Rig::with(options);
     let segment = rig.shared.segments().remove(0);
     let size = |name: &str| format::Frame::size(name.len() + 18) as u64;
     let mut room = segment.capacity() - segment.end();
