@@ -34,6 +34,7 @@ pub use source::Source;
 use crate::catalogue::Catalogue;
 use crate::event::route::Routes;
 use crate::event::{BackendName, Secret, SourceName};
+use crate::ingress::settings::Ack;
 use crate::listener::tls::Identity;
 use crate::listener::{Address, Mode};
 use crate::{admin, backend, catalogue, ingress, journal, telemetry};
@@ -172,6 +173,8 @@ fn load_after(before: Option<&Config>, files: &[impl AsRef<Path>], vars: &Vars) 
     }
     let pinned = sources.iter().filter_map(|source| Some((source.name.clone(), source.settings.backends.clone()?)));
     let routes = Routes::new(names.backends, pinned.collect(), routes.into_iter().map(|(_, route)| route).collect());
+    let awaited = sources.iter().filter(|source| source.settings.ack == Ack::Published);
+    let routes = awaited.fold(routes, |routes, source| routes.awaited_by(source.name.as_str(), &source.provider.id));
     let blank = layers.blank.clone();
     let demo = no_file && sources.iter().any(|source| source.name.as_str() == DEMO && source.secrets.is_empty());
     let admin =

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use intake::Gathering;
 use tokio::sync::oneshot;
 
 use super::again::Again;
@@ -40,7 +39,8 @@ pub struct Lane {
     upto: u64,
     saved: Option<oneshot::Receiver<()>>,
     attempts: u32,
-    gathering: Gathering,
+    /// Whether the next batch is given time to grow.
+    grows: bool,
     figures: Figures,
     ending: Ending,
 }
@@ -70,7 +70,7 @@ impl Lane {
             upto: cursor.decided,
             saved: None,
             attempts: 0,
-            gathering: Gathering::default(),
+            grows: false,
             figures,
             ending,
         }
@@ -198,7 +198,8 @@ impl Lane {
             // A kill may double at most the batch in flight: the one before must be written down first.
             self.settled().await;
         }
-        self.gathering.note(&self.pending, self.limits);
+        let bytes = self.pending.iter().map(|stored| stored.envelope.body.len()).sum();
+        self.grows = intake::grows(self.pending.len(), bytes, self.limits);
         let start = Instant::now();
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
         let took = start.elapsed();

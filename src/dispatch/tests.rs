@@ -24,7 +24,7 @@ struct Bench {
 }
 
 /// What lanes use, on the journal of `dir`.
-fn options(dir: &Path, routes: Routes) -> Options {
+pub(super) fn options(dir: &Path, routes: Routes) -> Options {
     let metrics = Metrics::default();
     let settings = settings::Settings {
         dir: dir.to_owned(),
@@ -64,13 +64,7 @@ async fn start_one(dir: &Path, backend: impl Backend + 'static) -> Bench {
 
 impl Bench {
     async fn append(&self, kind: &str, bytes: usize) -> u64 {
-        let body = vec![b'x'; bytes].into();
-        let envelope = Envelope { id: "e".into(), source: "s".into(), kind: kind.into(), body, ..Envelope::default() };
-        let record = Record::new(&envelope, Key::NONE, Duration::ZERO, 1_700_000_000_000);
-        match self.options.journal.append(record).await.unwrap() {
-            Appended::New(sequence) => sequence,
-            Appended::Duplicate => panic!("a duplicate"),
-        }
+        append(&self.options.journal, kind, bytes).await
     }
 
     fn sequences(&self, queue: usize) -> Vec<u64> {
@@ -107,6 +101,17 @@ impl Bench {
     async fn kill(self) {
         self.dispatch.stop(Duration::ZERO).await;
         self.options.journal.close();
+    }
+}
+
+/// Appends an event with a body of so many bytes; its position.
+pub(super) async fn append(journal: &Journal, kind: &str, bytes: usize) -> u64 {
+    let body = vec![b'x'; bytes].into();
+    let envelope = Envelope { id: "e".into(), source: "s".into(), kind: kind.into(), body, ..Envelope::default() };
+    let record = Record::new(&envelope, Key::NONE, Duration::ZERO, 1_700_000_000_000);
+    match journal.append(record).await.unwrap() {
+        Appended::New(sequence) => sequence,
+        Appended::Duplicate => panic!("a duplicate"),
     }
 }
 

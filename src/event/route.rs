@@ -2,6 +2,7 @@
 //!
 //! Pure data and functions; names are checked by `config`.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::{BackendName, SourceName, schema, units};
@@ -95,8 +96,10 @@ impl Match {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Routes {
     backends: Vec<BackendName>,
-    pinned: Vec<(SourceName, Vec<BackendName>)>,
+    /// By the name of the source.
+    pinned: HashMap<String, Vec<BackendName>>,
     routes: Vec<Route>,
+    awaited: Vec<BackendName>,
 }
 
 impl Routes {
@@ -104,14 +107,27 @@ impl Routes {
     /// - `pinned`: sources that name their own backends;
     /// - `routes`: the `[[routes]]`, in their order.
     pub fn new(backends: Vec<BackendName>, pinned: Vec<(SourceName, Vec<BackendName>)>, routes: Vec<Route>) -> Self {
-        Self { backends, pinned, routes }
+        let pinned = pinned.into_iter().map(|(source, own)| (source.to_string(), own)).collect();
+        Self { backends, pinned, routes, awaited: Vec::new() }
+    }
+
+    /// The same, where the senders of `source` are answered once its backends have confirmed the event.
+    pub fn awaited_by(mut self, source: &str, provider: &str) -> Self {
+        let awaited = self.reachable(source, provider);
+        self.awaited.extend(awaited);
+        self
+    }
+
+    /// Whether senders wait for what `backend` confirms.
+    pub fn is_awaited(&self, backend: &BackendName) -> bool {
+        self.awaited.contains(backend)
     }
 
     /// Whether an event goes to `backend`: what a lane asks of each event that it reads.
     ///
     /// A source's own list overrides the routes; all routes apply; without routes every event goes to every backend.
     pub fn sends(&self, backend: &BackendName, source: &str, provider: &str, kind: &str) -> bool {
-        if let Some((_, own)) = self.pinned.iter().find(|(name, _)| name.as_str() == source) {
+        if let Some(own) = self.pinned.get(source) {
             return own.contains(backend);
         }
         if self.routes.is_empty() {
@@ -132,13 +148,12 @@ impl Routes {
 
     /// Whether events of `source` go to different backends by their type.
     pub fn depends_on_type(&self, source: &str) -> bool {
-        let pinned = self.pinned.iter().any(|(name, _)| name.as_str() == source);
-        !pinned && self.routes.iter().any(|route| route.matching.kind.is_some())
+        !self.pinned.contains_key(source) && self.routes.iter().any(|route| route.matching.kind.is_some())
     }
 
     /// The backends that events of `source` can reach, whatever their type.
     pub fn reachable(&self, source: &str, provider: &str) -> Vec<BackendName> {
-        if self.routes.is_empty() || self.pinned.iter().any(|(name, _)| name.as_str() == source) {
+        if self.routes.is_empty() || self.pinned.contains_key(source) {
             return self.destinations(source, provider, "");
         }
         let may = |route: &&Route| Match { kind: None, ..route.matching.clone() }.fits(source, provider, "");
@@ -227,6 +242,12 @@ mod tests {
     fn a_sources_own_backends_override_the_routes() {
         check(&routes(TWO), "pinned", "github.push", &["c"]);
         check(&routes(""), "pinned", "github.push", &["c"]);
+    }
+
+    #[test]
+    fn senders_wait_for_the_backends_that_their_source_can_reach() {
+        let routes = routes(TWO).awaited_by("github", "x").awaited_by("pinned", "x");
+        assert_eq!(["a", "b", "c"].map(|backend| routes.is_awaited(&name(backend))), [true, false, true]);
     }
 
     #[test]

@@ -5,50 +5,15 @@ use std::time::Duration;
 use super::Lane;
 use crate::backend::{Failure, Limits, Reason};
 use crate::dispatch::retry;
-use crate::event::Stored;
 use crate::journal::Reader;
 
 /// Events in a batch from which on the next one is given time to grow.
 const BUSY: usize = 32;
 /// That time, at least; timers may take twice as long.
 const GATHER: Duration = Duration::from_millis(1);
-/// Most batches that go without it after it was of no use.
-const MOST_SKIPPED: u32 = 256;
-
-/// Whether a batch is given time to grow.
-#[derive(Debug, Default)]
-pub(super) struct Gathering {
-    /// The last batch had many events, and room for more.
-    growing: bool,
-    /// Batches that go without a wait.
-    skip: u32,
-    /// How many went without after the last wait that was of no use.
-    skipped: u32,
-}
-
-impl Gathering {
-    /// Takes note of a batch that is published.
-    pub(super) fn note(&mut self, batch: &[Stored], limits: Limits) {
-        let bytes: usize = batch.iter().map(|stored| stored.envelope.body.len()).sum();
-        self.growing = batch.len() >= BUSY && bytes < limits.bytes / 2;
-    }
-
-    /// Whether to wait now, with so many events `waiting`.
-    fn waits(&mut self, waiting: u64, limits: Limits) -> bool {
-        if !self.growing || waiting >= limits.events as u64 {
-            return false;
-        }
-        let skips = self.skip > 0;
-        self.skip = self.skip.saturating_sub(1);
-        !skips
-    }
-
-    /// Takes note of what a wait came to. Senders that wait for the confirmation of all that they sent send nothing
-    /// meanwhile (`ack = "published"`): then it only costs time.
-    fn waited(&mut self, has_grown: bool) {
-        self.skipped = if has_grown { 0 } else { (self.skipped * 2 + 1).min(MOST_SKIPPED) };
-        self.skip = self.skipped;
-    }
+/// Whether a batch of `events` events with `bytes` of bodies tells that the next one grows if it is given time.
+pub(super) fn grows(events: usize, bytes: usize, limits: Limits) -> bool {
+    events >= BUSY && bytes < limits.bytes / 2
 }
 
 impl Lane {
@@ -83,17 +48,17 @@ impl Lane {
     }
 
     /// Under load, lets a batch grow for a moment: a large one costs little more than a small one, which wakes as many
-    /// threads here and at the broker.
-    async fn gather(&mut self) {
-        let waiting = |lane: &Self| lane.journal.tail().borrow().saturating_sub(lane.upto);
-        let before = waiting(self);
-        if !self.gathering.waits(before, self.limits) {
+    /// threads here and at the broker. Not where senders wait for the confirmation: they send no more meanwhile.
+    async fn gather(&self) {
+        let waiting = self.journal.tail().borrow().saturating_sub(self.upto);
+        let full = waiting >= self.limits.events as u64;
+        if !self.grows || full || self.routes.load().is_awaited(&self.status.name) {
             return;
         }
         tokio::select! {
             biased;
             () = self.ending.drained.cancelled() => {}
-            () = tokio::time::sleep(GATHER) => self.gathering.waited(waiting(self) > before),
+            () = tokio::time::sleep(GATHER) => {}
         }
     }
 
@@ -148,43 +113,50 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
-    use crate::event::Envelope;
-
-    const LIMITS: Limits = Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true };
-
-    /// After a batch of so many events of so many bytes.
-    fn after(events: usize, bytes: usize) -> Gathering {
-        let envelope = Envelope { body: vec![b'x'; bytes].into(), ..Envelope::default() };
-        let mut gathering = Gathering::default();
-        gathering.note(&vec![Stored { sequence: 1, envelope }; events], LIMITS);
-        gathering
-    }
+    use crate::backend::memory::Memory;
+    use crate::dispatch::replay::Replays;
+    use crate::dispatch::status::Status;
+    use crate::dispatch::{Ending, tests};
+    use crate::event::BackendName;
+    use crate::event::route::Routes;
+    use crate::journal::Cursor;
 
     #[test]
-    fn a_batch_is_given_time_to_grow_under_load_alone() {
-        assert!(!Gathering::default().waits(1, LIMITS), "the first one");
-        assert!(!after(BUSY - 1, 1).waits(1, LIMITS), "few events");
-        assert!(after(BUSY, 1).waits(99, LIMITS), "many events");
-        assert!(!after(BUSY, 1).waits(100, LIMITS), "a full batch is there");
-        assert!(!after(BUSY, 4000 / BUSY).waits(1, LIMITS), "large ones");
+    fn batches_of_many_small_events_grow() {
+        let limits = Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true };
+        assert!(grows(BUSY, 3999, limits));
+        assert!(!grows(BUSY - 1, 1, limits) && !grows(BUSY, 4000, limits));
     }
 
-    #[test]
-    fn a_wait_that_was_of_no_use_is_seldom_tried_again() {
-        let mut gathering = after(BUSY, 1);
-        let waits: Vec<usize> = (0..1000)
-            .filter(|_| {
-                let waits = gathering.waits(1, LIMITS);
-                if waits {
-                    gathering.waited(false);
-                }
-                waits
-            })
-            .collect();
-        assert_eq!(waits, [0, 2, 6, 14, 30, 62, 126, 254, 510, 767]);
-        gathering.skip = 0;
-        gathering.waited(true);
-        assert!(gathering.waits(1, LIMITS) && gathering.waits(1, LIMITS));
+    #[tokio::test]
+    async fn a_lane_lets_its_batch_grow_under_load_alone() {
+        let (dir, name) = (tempfile::tempdir().unwrap(), "a".parse::<BackendName>().unwrap());
+        let routes = Routes::new(vec![name.clone()], Vec::new(), Vec::new());
+        let options = tests::options(dir.path(), routes.clone());
+        let replays = Replays::open(&options.dead, &options.journal, &[]);
+        let (status, ending) = (Arc::new(Status::new(name, 0)), Ending::default());
+        let none = Cursor { decided: 0, published: 0 };
+        let mut lane = Lane::new(&options, &replays, status, Arc::new(Memory::default()), none, ending.clone());
+        let waits = |lane: &Lane| lane.gather().now_or_never().is_none();
+        assert!(!waits(&lane), "before the first batch");
+        lane.grows = true;
+        assert!(waits(&lane), "events come fast");
+        options.routes.store(routes.clone().awaited_by("s", "p").into());
+        assert!(!waits(&lane), "senders wait");
+        options.routes.store(routes.into());
+        lane.limits.events = 2;
+        tests::append(&options.journal, "s.t", 1).await;
+        assert!(waits(&lane), "half a batch is there");
+        tests::append(&options.journal, "s.t", 1).await;
+        assert!(!waits(&lane), "a full batch is there");
+        lane.limits.events = 3;
+        ending.drained.cancel();
+        assert!(!waits(&lane), "the process stops");
+        options.journal.close();
     }
 }
