@@ -11,6 +11,7 @@ use crate::journal::Reader;
 const BUSY: usize = 32;
 /// That time, at least; timers may take twice as long.
 const GATHER: Duration = Duration::from_millis(1);
+
 /// Whether a batch of `events` events with `bytes` of bodies tells that the next one grows if it is given time.
 pub(super) fn grows(events: usize, bytes: usize, limits: Limits) -> bool {
     events >= BUSY && bytes < limits.bytes / 2
