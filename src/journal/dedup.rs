@@ -1,6 +1,6 @@
 //! Which events were accepted within the window: digests in memory, in generations that are dropped whole.
 //!
-//! A key takes 20 bytes and its share of the table's free places, about 25 to 40 bytes in all.
+//! A key takes 20 bytes and its share of the table's free places: 24 bytes in all in a full generation, up to 48 in the last one.
 //! Bounded by `max_keys`: beyond it the oldest generation goes before its time, which is counted.
 
 use std::collections::HashMap;
@@ -9,9 +9,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use super::Key;
 
-/// Keys in one generation: a table of this size grows without a pause that a sender would feel. Tests, the model's too, meet
-/// many generations.
-const GENERATION_KEYS: usize = if cfg!(test) { 1 << 9 } else { 1 << 19 };
+/// Keys in one generation: a table of this size grows without a pause that a sender would feel, and is as full as it may be
+/// (seven eighths of a power of two; one key more doubles it). Tests, the model's too, meet many generations.
+const GENERATION_KEYS: usize = if cfg!(test) { 7 << 6 } else { 7 << 16 };
 
 /// A set of keys with the time at which each was accepted.
 pub struct Index {
