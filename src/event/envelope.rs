@@ -113,10 +113,10 @@ macro_rules! attributes {
             }
         }
     };
-    (@put $out:ident $attribute:expr, $value:expr, text) => { $attribute.put(&[&*$value], $out) };
+    (@put $out:ident $attribute:expr, $value:expr, text) => { $attribute.put(&$value, $out) };
     (@put $out:ident $attribute:expr, $value:expr, maybe) => {
         if let Some(value) = &$value {
-            $attribute.put(&[&**value], $out);
+            $attribute.put(value, $out);
         }
     };
     (@set $place:expr, $value:ident, text) => { $place = text($value)? };
@@ -144,12 +144,12 @@ attributes! {
 }
 
 impl Attribute {
-    /// Appends the attribute to `out`, as [`Envelope::encode`] does: its value is `parts`, one behind the other.
-    pub fn put(self, parts: &[&str], out: &mut Vec<u8>) {
+    /// Appends the attribute to `out`, as [`Envelope::encode`] does.
+    pub fn put(self, text: &str, out: &mut Vec<u8>) {
         out.put_u8(self as u8);
         // Attributes come from a request head or from the configuration: far below 4 GiB.
-        out.put_u32_le(parts.iter().map(|part| part.len()).sum::<usize>() as u32);
-        parts.iter().for_each(|part| out.put_slice(part.as_bytes()));
+        out.put_u32_le(text.len() as u32);
+        out.put_slice(text.as_bytes());
     }
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn of_an_attribute_that_is_written_twice_the_last_one_counts() {
         let mut out = Vec::new();
         sample().encode(&mut out);
-        Attribute::Subject.put(&["orders", "/", "2"], &mut out);
+        Attribute::Subject.put("orders/2", &mut out);
         let expected = Envelope { subject: Some("orders/2".into()), ..sample() };
         assert_eq!(Envelope::decode(out.into(), sample().body).unwrap(), expected);
     }

@@ -48,7 +48,7 @@ pub struct Sealed {
 impl Sealed {
     /// Adds an attribute; of one that is there already the later counts.
     pub fn put(&mut self, attribute: Attribute, text: &str) {
-        attribute.put(&[text], &mut self.attributes);
+        attribute.put(text, &mut self.attributes);
     }
 
     /// Marks it to be kept aside.
@@ -80,7 +80,7 @@ pub fn seal(
     let id = found.id.unwrap_or_else(|| ascii(&body_sha256).to_owned());
     let kind = [provider, ".", found.kind.as_deref().unwrap_or("unknown")].concat();
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
-    let mut put = |attribute: Attribute, text: &str| attribute.put(&[text], &mut attributes);
+    let mut put = |attribute: Attribute, text: &str| attribute.put(text, &mut attributes);
     put(Attribute::Id, &id);
     put(Attribute::Source, source.name.as_str());
     put(Attribute::Kind, &kind);
@@ -115,7 +115,7 @@ pub fn seal(
 
 fn put_address(address: IpAddr, out: &mut Vec<u8>) {
     let IpAddr::V4(v4) = address else {
-        return Attribute::ClientIp.put(&[&address.to_string()], out);
+        return Attribute::ClientIp.put(&address.to_string(), out);
     };
     // Digits are written by hand: the formatter of the standard library takes as long as all other attributes.
     let mut text = [0; "255.255.255.255".len()];
@@ -128,7 +128,7 @@ fn put_address(address: IpAddr, out: &mut Vec<u8>) {
             length += 1;
         }
     }
-    Attribute::ClientIp.put(&[ascii(&text[..length])], out);
+    Attribute::ClientIp.put(ascii(&text[..length]), out);
 }
 
 /// The kept request headers as the text of a JSON object; repeated ones joined as HTTP does; `None` if none is kept.
