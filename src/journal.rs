@@ -15,6 +15,7 @@
 //! Knows nothing of HTTP, providers or brokers.
 
 mod answer;
+mod blocks;
 mod cursors;
 mod dedup;
 mod disk;
@@ -61,12 +62,6 @@ pub struct Key(pub [u8; 16]);
 impl Key {
     /// The event takes no part in deduplication.
     pub const NONE: Self = Self([0; 16]);
-}
-
-impl std::hash::Hash for Key {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
-    }
 }
 
 /// One event, ready to be appended.

@@ -5,14 +5,15 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Advice, OFlags};
+use rustix::fs::OFlags;
 
 /// Bytes that are zeroed with one call.
 const ZEROS: usize = 1 << 20;
-/// What the memory of a direct write is aligned to, bytes: few disks have larger sectors.
-const SECTOR: usize = 4096;
+/// What file systems read and write at least, bytes; few disks have larger sectors.
+pub const BLOCK: usize = 4096;
 
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
 pub trait Disk: Send + Sync {
@@ -63,7 +64,8 @@ pub trait DiskFile: Send + Sync {
     fn modified_ms(&self) -> u64;
     /// Reads up to the length of `buffer`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `bytes`; on an error some of them may be written.
+    /// Writes all of `bytes`; on an error some of them may be written. Whole blocks at an address that is a multiple of
+    /// [`BLOCK`] may go past the page cache.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// What was written is on disk, and the size that it needs (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
@@ -106,37 +108,25 @@ impl Disk for System {
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenOptions::new().read(true).write(true).open(path)?))
+        Written::open(path, OpenOptions::new().read(true).write(true).open(path)?)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(new_file(path)?))
+        Written::open(path, new_file(path)?)
     }
 
     fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
-        let file = new_file(path)?;
-        let zeros = vec![0; ZEROS + SECTOR];
-        let aligned = &zeros[zeros.as_ptr().align_offset(SECTOR)..][..ZEROS];
-        // Through the page cache they would cost as much as the events, and push useful pages out of it.
-        let mut direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path).ok();
+        let file = self.create(path)?;
+        let zeros = vec![0; ZEROS + BLOCK];
+        let aligned = &zeros[zeros.as_ptr().align_offset(BLOCK)..][..ZEROS];
         let mut offset = 0;
         while offset < bytes {
             let part = &aligned[..ZEROS.min(usize::try_from(bytes - offset).unwrap_or(ZEROS))];
-            let whole = part.len() == ZEROS;
-            match direct.as_ref().filter(|_| whole).map(|direct| FileExt::write_all_at(direct, part, offset)) {
-                Some(Ok(())) => {}
-                Some(Err(error)) if is_full(&error) => return Err(error),
-                // Not every file system takes such writes; of a disk that is broken the next one tells.
-                failed => {
-                    direct = direct.filter(|_| failed.is_none());
-                    FileExt::write_all_at(&file, part, offset)?;
-                }
-            }
+            file.write_all_at(part, offset)?;
             offset += part.len() as u64;
         }
         file.sync_all()?;
-        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-        Ok(Box::new(file))
+        Ok(file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -165,6 +155,61 @@ pub fn is_full(error: &io::Error) -> bool {
 /// An empty file, whatever was there; the group may read it.
 fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
+}
+
+/// A file that is written to, if possible past the page cache: a copy of every event there would cost as much as its
+/// signature, and push useful pages out.
+struct Written {
+    file: File,
+    /// The same, for direct writes.
+    direct: Option<File>,
+    /// The file system takes no direct writes.
+    refused: AtomicBool,
+}
+
+impl Written {
+    fn open(path: &Path, file: File) -> io::Result<Box<dyn DiskFile>> {
+        let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
+        Ok(Box::new(Self { file, direct: direct.ok(), refused: false.into() }))
+    }
+}
+
+impl DiskFile for Written {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn modified_ms(&self) -> u64 {
+        self.file.modified_ms()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(&self.file, buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let whole = offset.is_multiple_of(BLOCK as u64) && bytes.len().is_multiple_of(BLOCK);
+        if let Some(direct) = &self.direct
+            && whole
+            && bytes.as_ptr().align_offset(BLOCK) == 0
+            && !self.refused.load(Ordering::Relaxed)
+        {
+            match FileExt::write_all_at(direct, bytes, offset) {
+                // Not every file system takes such writes.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.refused.store(true, Ordering::Relaxed),
+                written => return written,
+            }
+        }
+        FileExt::write_all_at(&self.file, bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
 }
 
 impl DiskFile for File {
@@ -196,7 +241,7 @@ impl DiskFile for File {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::super::scan::read_up_to;
     use super::*;
@@ -295,5 +340,46 @@ mod tests {
                 file.write_all_at(b"x", bytes - 1).unwrap();
             }
         }
+    }
+
+    /// A block of `byte` at an address that a direct write takes, and the same one beside it.
+    fn block(byte: u8, bytes: &mut Vec<u8>) -> (&[u8], &[u8]) {
+        bytes.resize(2 * BLOCK + 1, byte);
+        let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
+        let beside = if start == 0 { 1 } else { 0 };
+        (&bytes[start..][..BLOCK], &bytes[beside..][..BLOCK])
+    }
+
+    #[test]
+    fn what_is_written_past_the_page_cache_and_through_it_is_one_file() {
+        for dir in [tempfile::tempdir_in(".").unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()] {
+            let path = dir.path().join("x");
+            let file = System.create(&path).unwrap();
+            let mut memory = (Vec::new(), Vec::new());
+            let ((a, _), (_, b)) = (block(b'a', &mut memory.0), block(b'b', &mut memory.1));
+            for (bytes, offset) in [(b, 0), (a, BLOCK as u64), (b, 2 * BLOCK as u64 - 1), (a, 0), (&b[..1], 1)] {
+                file.write_all_at(bytes, offset).unwrap();
+                let mut read = vec![0; bytes.len()];
+                System.open(&path).unwrap().read_exact_at(&mut read, offset).unwrap();
+                assert_eq!(read, bytes);
+            }
+            file.sync_data().unwrap();
+            let whole = [b"ab", &[b'a'; 2 * BLOCK - 3][..], &[b'b'; BLOCK]].concat();
+            assert_eq!(System.read(&path).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn where_direct_writes_are_refused_the_page_cache_takes_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        // It takes numbers only, and says EINVAL to everything else.
+        let refusing = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
+        let file = Written { file: new_file(&path).unwrap(), direct: Some(refusing), refused: false.into() };
+        let mut memory = Vec::new();
+        let (aligned, _) = block(b'a', &mut memory);
+        file.write_all_at(aligned, 0).unwrap();
+        assert!(file.refused.load(Ordering::Relaxed), "not asked again");
+        assert_eq!(System.read(&path).unwrap(), aligned);
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::watch;
 
+use super::blocks::End;
 use super::cursors::{self, Cursor, Cursors};
 use super::dedup::Index;
 use super::disk::Disk;
@@ -96,15 +97,15 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
             previous_end: 0,
             previous_epoch: 0,
         };
-        let offset = start_segment(&*file, &header, &[])?;
+        let end = start_segment(&*file, &header, &[])?;
         disk.rename(&temporary, &path)?;
         sync_names(disk, &shared.dir)?;
-        Ok((file, header, offset))
+        Ok((file, header, end))
     })();
-    let (file, header, offset) = made.map_err(OpenError::io(&path))?;
-    let segment = Arc::new(Segment::new(path, header, offset, given_out, capacity));
+    let (file, header, end) = made.map_err(OpenError::io(&path))?;
+    let segment = Arc::new(Segment::new(path, header, end.offset, given_out, capacity));
     set_segments(shared, vec![segment.clone()]);
-    Ok((Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false }, first))
+    Ok((Active { segment, file, end, limit: capacity, keys: Keys::new(), broken: false }, first))
 }
 
 /// The names of the segments, and of the directories that they are in, are on disk.
@@ -158,7 +159,8 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
         shared.set_aside(&segment, offset, length);
     }
     let limit = last.bytes.max(shared.settings.segment_bytes.min(FIRST_BYTES));
-    let active = Active { segment, file: tail.file, offset: tail.offset, limit, keys: tail.keys, broken: false };
+    let end = End::of(&*tail.file, tail.offset).map_err(OpenError::io(&last.path))?;
+    let active = Active { segment, file: tail.file, end, limit, keys: tail.keys, broken: false };
     Ok((active, tail.last + 1))
 }
 

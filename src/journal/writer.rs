@@ -6,9 +6,11 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustix::io::Errno;
 
 use super::answer::{Answer, answer_all};
+use super::blocks::{Blocks, End};
 use super::dedup::Index;
 use super::disk::{DiskFile, is_full};
 use super::format::{DATA_START, Frame, Header, Kind};
@@ -21,8 +23,6 @@ use super::{AppendError, Appended, Key, Record, Shared, State, lock};
 const BATCH_EVENTS: usize = 4096;
 /// Most bytes in one sync; one larger event is written alone.
 const BATCH_BYTES: usize = 8 << 20;
-/// What most file systems read and write at least, bytes.
-const BLOCK: u64 = 4096;
 /// Bytes at the end of a segment that only cursors may take, so that backends can drain a journal that is full.
 const RESERVE: u64 = 64 << 10;
 /// The same, as a share of a small segment.
@@ -47,29 +47,13 @@ pub struct Active {
     /// Open for writing.
     pub file: Box<dyn DiskFile>,
     /// Where the next frame goes.
-    pub offset: u64,
+    pub end: End,
     /// No frame goes beyond.
     pub limit: u64,
     /// Keys in it.
     pub keys: Keys,
     /// A sync of it failed: it is never written again.
     pub broken: bool,
-}
-
-impl Active {
-    /// Writes `frames` behind the last ones, and zeros up to the end of the block: a block that is written in part
-    /// would be read from disk first, once a batch.
-    fn write(&self, frames: &mut Vec<u8>) -> io::Result<()> {
-        let length = frames.len();
-        let end = self.offset + length as u64;
-        let padded = end.next_multiple_of(BLOCK).min(self.limit.max(end));
-        frames.resize((padded - self.offset) as usize, 0);
-        let written = self.file.write_all_at(frames, self.offset);
-        frames.truncate(length);
-        // The ring keeps them, and counts no more.
-        frames.shrink_to_fit();
-        written
-    }
 }
 
 /// Why there is no segment to write to.
@@ -138,7 +122,7 @@ impl Writer {
             answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
             return;
         }
-        let mut frames = Vec::with_capacity(need + BLOCK as usize);
+        let mut blocks = self.active.end.blocks(need);
         let mut answers = Vec::with_capacity(batch.len());
         let keys_before = self.active.keys.len();
         // A reload may have lengthened it.
@@ -161,12 +145,12 @@ impl Writer {
                 unsynced: u16::try_from(self.next - self.synced).unwrap_or(u16::MAX),
                 attributes: 0,
             };
-            frame.encode(self.active.segment.header.epoch, &record.attributes, &record.body, &mut frames);
+            frame.encode(self.active.segment.header.epoch, &record.attributes, &record.body, blocks.out());
             answers.push((answer, Appended::New(self.next)));
             self.next += 1;
         }
-        if !frames.is_empty()
-            && let Err(error) = self.write_synced(shared, &mut frames)
+        if blocks.len() > 0
+            && let Err(error) = self.write_synced(shared, &mut blocks)
         {
             for (key, _) in self.active.keys.drain(keys_before..) {
                 self.index.remove(key);
@@ -175,27 +159,27 @@ impl Writer {
             answer_all(answers.into_iter().map(|(answer, _)| (answer, Err(refusal))));
             return;
         }
-        if !frames.is_empty() {
-            self.publish(shared, frames);
+        if blocks.len() > 0 {
+            self.publish(shared, blocks.into_frames());
         }
         answer_all(answers.into_iter().map(|(answer, appended)| (answer, Ok(appended))));
     }
 
     /// Lets readers see what was synced.
-    fn publish(&mut self, shared: &Shared, frames: Vec<u8>) {
+    fn publish(&mut self, shared: &Shared, frames: Bytes) {
         self.failures = 0;
         self.synced = self.next - 1;
-        self.active.offset += frames.len() as u64;
-        self.active.segment.grow(self.active.offset, self.synced);
-        shared.ring.write().unwrap_or_else(PoisonError::into_inner).push(self.synced, frames.into());
+        self.active.segment.grow(self.active.end.offset, self.synced);
+        shared.ring.write().unwrap_or_else(PoisonError::into_inner).push(self.synced, frames);
         shared.tail.send_replace(self.synced);
         shared.set_state(State::Open);
         shared.metrics.dedup_keys.set(self.index.len() as i64);
         shared.metrics.dedup_forgotten.set(self.index.forgotten() as i64);
     }
 
-    fn write_synced(&self, shared: &Shared, frames: &mut Vec<u8>) -> io::Result<()> {
-        self.active.write(frames)?;
+    fn write_synced(&mut self, shared: &Shared, blocks: &mut Blocks) -> io::Result<()> {
+        let active = &mut self.active;
+        active.end.write(blocks, &*active.file, active.limit)?;
         let start = Instant::now();
         let synced = self.active.file.sync_data();
         shared.metrics.journal_fsync_seconds.observe(start.elapsed().as_secs_f64());
@@ -226,7 +210,7 @@ impl Writer {
             return Err(AppendError::Closed);
         }
         let reserve = RESERVE.min(shared.settings.segment_bytes / RESERVE_SHARE);
-        if !self.active.broken && self.active.offset + need + reserve <= self.active.limit {
+        if !self.active.broken && self.active.end.offset + need + reserve <= self.active.limit {
             return Ok(());
         }
         match self.rotate(shared) {
@@ -271,7 +255,7 @@ impl Writer {
         };
         let path = dir.join(segment::file_name(self.next));
         let started = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint());
-        let offset = started.inspect_err(|_| {
+        let end = started.inspect_err(|_| {
             // It would take room for nothing until the next start, which removes it in any case.
             let _ = shared.disk.remove(&spare);
         })?;
@@ -280,11 +264,11 @@ impl Writer {
             self.active.broken = true;
             return Err(error.into());
         }
-        let segment = Arc::new(Segment::new(path, header, offset, self.next - 1, capacity.max(offset)));
+        let segment = Arc::new(Segment::new(path, header, end.offset, self.next - 1, capacity.max(end.offset)));
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
         let old = std::mem::replace(
             &mut self.active,
-            Active { segment, file, offset, limit: capacity, keys: Keys::new(), broken: false },
+            Active { segment, file, end, limit: capacity, keys: Keys::new(), broken: false },
         );
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
         // Only then may it be removed.
@@ -312,7 +296,7 @@ impl Writer {
         }
         if !moved.is_empty() || last {
             let size = Frame::size(moved.len()) as u64;
-            if self.active.offset + size > self.active.limit && self.rotate(shared).is_err() {
+            if self.active.end.offset + size > self.active.limit && self.rotate(shared).is_err() {
                 return false;
             }
             let frame = Frame {
@@ -324,14 +308,12 @@ impl Writer {
                 unsynced: 0,
                 attributes: 0,
             };
-            let mut bytes = Vec::with_capacity(size as usize + BLOCK as usize);
-            frame.encode(self.active.segment.header.epoch, &[], moved, &mut bytes);
-            match self.active.write(&mut bytes) {
-                Ok(()) => self.active.offset += bytes.len() as u64,
-                Err(error) => {
-                    self.failed(shared, &error);
-                    return false;
-                }
+            let mut blocks = self.active.end.blocks(size as usize);
+            frame.encode(self.active.segment.header.epoch, &[], moved, blocks.out());
+            let active = &mut self.active;
+            if let Err(error) = active.end.write(&mut blocks, &*active.file, active.limit) {
+                self.failed(shared, &error);
+                return false;
             }
         }
         if sync && let Err(error) = self.active.file.sync_data() {
@@ -342,11 +324,11 @@ impl Writer {
     }
 }
 
-/// Writes the header and the checkpoint of a new segment, synced; returns where its first event goes.
+/// Writes the header and the checkpoint of a new segment, synced; gives where its first event goes.
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn start_segment(file: &dyn DiskFile, header: &Header, checkpoint: &[u8]) -> io::Result<u64> {
+pub fn start_segment(file: &dyn DiskFile, header: &Header, checkpoint: &[u8]) -> io::Result<End> {
     let frame = Frame {
         length: 0,
         sequence: header.first - 1,
@@ -361,5 +343,5 @@ pub fn start_segment(file: &dyn DiskFile, header: &Header, checkpoint: &[u8]) ->
     segment::write_header(file, header)?;
     file.write_all_at(&bytes, DATA_START)?;
     file.sync_all()?;
-    Ok(DATA_START + bytes.len() as u64)
+    End::of(file, DATA_START + bytes.len() as u64)
 }
