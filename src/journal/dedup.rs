@@ -1,43 +1,61 @@
-//! Which events were accepted within the window: digests in memory, in generations that are dropped whole.
+//! Which events were accepted within the window: digests in memory, in lists by digest and in generations by time.
 //!
-//! A key takes 20 bytes and its share of the table's free places: 24 bytes in all in a full generation, up to 48 in the last one.
+//! A key takes 12 bytes: 72 bits of its digest, 8 of its generation, 16 of its time. The list in which it stands tells 1 to 18 bits
+//! more. With the lists' spare places and the allocator's that is 13 to 14 bytes. Digests are salted with the journal's random id:
+//! a new event is taken for one of `max_keys` others less than once in 2^63 events, for up to 134 million of them.
 //! Bounded by `max_keys`: beyond it the oldest generation goes before its time, which is counted.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, Hasher};
 
 use super::Key;
 
-/// Keys in one generation: a table of this size grows without a pause that a sender would feel, and is as full as it may be
-/// (seven eighths of a power of two; one key more doubles it). Tests, the model's too, meet many generations.
-const GENERATION_KEYS: usize = if cfg!(test) { 7 << 6 } else { 7 << 16 };
+/// How full lists are when as many keys are remembered as may be: an event is looked up in one of them, which makes a place for it.
+const LIST_KEYS: usize = 512;
+
+/// Lists at most, as a power of two: 6 MiB of them without a key.
+const MOST_LISTS_LOG2: u32 = 18;
+
+/// So many generations have `max_keys`; one of them is forgotten at a time.
+const SHARE: usize = 16;
+
+/// Generations at most. They have numbers of eight bits; a number is given again once no key of it can be left.
+const MOST_GENERATIONS: usize = 100;
+
+/// In so many generations every list is rid of keys that were forgotten.
+const SWEEP: usize = 64;
+
+/// Times before a generation's opening that it can tell, seconds: clocks are set back, and events do not reach the journal
+/// exactly in order.
+const BACK_S: u32 = 3600;
 
 /// A set of keys with the time at which each was accepted.
 pub struct Index {
-    generations: VecDeque<Generation>,
-    hasher: Seeded,
+    lists: Box<[List]>,
+    generations: Generations,
+    seed: u64,
     /// No key older than this matters to any source, seconds.
     window_s: u64,
     max_keys: usize,
     forgotten: u64,
-}
-
-struct Generation {
-    keys: HashMap<Key, u32, Seeded>,
-    opened_s: u32,
-    newest_s: u32,
+    /// The list that is swept next, and how many are to be.
+    sweep_at: usize,
+    unswept: usize,
 }
 
 impl Index {
     /// An empty index for windows up to `window_s` seconds, holding at most `max_keys`.
     pub fn new(window_s: u64, max_keys: usize, seed: u64) -> Self {
+        let max_keys = max_keys.max(SHARE);
+        let lists = max_keys.div_ceil(LIST_KEYS).min(1 << MOST_LISTS_LOG2).next_power_of_two().max(2);
         Self {
-            generations: VecDeque::new(),
-            hasher: Seeded(seed),
+            lists: vec![List::default(); lists].into(),
+            generations: Generations::default(),
+            seed,
             window_s,
-            max_keys: max_keys.max(GENERATION_KEYS),
+            max_keys,
             forgotten: 0,
+            sweep_at: 0,
+            unswept: 0,
         }
     }
 
@@ -49,46 +67,33 @@ impl Index {
     /// Enters `key`, seen at `now_s` (Unix time, seconds). `false`: it was there already, not longer ago than
     /// `window_s` seconds. A clock that went back makes nothing older.
     pub fn insert(&mut self, key: Key, now_s: u32, window_s: u64) -> bool {
-        for generation in &mut self.generations {
-            if let Some(seen_s) = generation.keys.get_mut(&key) {
-                if u64::from(now_s.saturating_sub(*seen_s)) <= window_s {
-                    return false;
-                }
-                *seen_s = now_s;
-                generation.newest_s = generation.newest_s.max(now_s);
-                return true;
+        let (list, digest) = self.place(key);
+        if let Some((at, seen_s)) = self.lists[list].find(digest, &self.generations) {
+            if u64::from(now_s.saturating_sub(seen_s)) <= window_s {
+                return false;
             }
+            self.take(list, at);
         }
-        let hasher = self.hasher;
-        let full =
-            self.generations.back().is_none_or(|last| last.keys.len() >= GENERATION_KEYS || self.aged(last, now_s));
-        if full {
-            self.expire(now_s);
-            self.generations.push_back(Generation {
-                keys: HashMap::with_hasher(hasher),
-                opened_s: now_s,
-                newest_s: now_s,
-            });
+        if let Some((number, time)) = self.open(now_s) {
+            self.lists[list].insert(Entry::new(digest, number, time));
         }
-        if let Some(last) = self.generations.back_mut() {
-            last.keys.insert(key, now_s);
-            last.newest_s = last.newest_s.max(now_s);
+        if self.unswept > 0 {
+            self.sweep(1);
         }
         true
     }
 
     /// Takes `key` out again: its event did not become durable.
     pub fn remove(&mut self, key: Key) {
-        for generation in self.generations.iter_mut().rev() {
-            if generation.keys.remove(&key).is_some() {
-                return;
-            }
+        let (list, digest) = self.place(key);
+        if let Some((at, _)) = self.lists[list].find(digest, &self.generations) {
+            self.take(list, at);
         }
     }
 
     /// Keys held.
     pub fn len(&self) -> usize {
-        self.generations.iter().map(|generation| generation.keys.len()).sum()
+        self.generations.all.iter().map(|generation| generation.keys).sum()
     }
 
     /// Keys dropped before their time, for want of room.
@@ -96,154 +101,212 @@ impl Index {
         self.forgotten
     }
 
-    /// A generation spans at most an eighth of the window, so that expiry follows it closely.
-    fn aged(&self, generation: &Generation, now_s: u32) -> bool {
-        u64::from(now_s.saturating_sub(generation.opened_s)) > (self.window_s / 8).max(1)
+    /// Keys are cryptographic digests: any bits of them are a hash. The seed keeps a sender who knows
+    /// its own keys from aiming them at one list.
+    fn place(&self, key: Key) -> (usize, Digest) {
+        let bits = u128::from_be_bytes(key.0);
+        let first = ((bits >> 64) as u64 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bits = u128::from(first) << 64 | u128::from(bits as u64);
+        let known = self.lists.len().ilog2();
+        let digest = Digest { high: (bits >> (64 - known)) as u64, low: (bits >> (56 - known)) as u8 };
+        ((bits >> (128 - known)) as usize, digest)
+    }
+
+    fn take(&mut self, list: usize, at: usize) {
+        let entry = self.lists[list].0.remove(at);
+        if let Some(generation) = self.generations.of_mut(entry) {
+            generation.keys -= 1;
+        }
+    }
+
+    /// Number of the generation that takes a key at `now_s`, which is counted there, and this time as it tells it.
+    fn open(&mut self, now_s: u32) -> Option<(u8, u16)> {
+        // It spans at most an eighth of the window, so that expiry follows it closely.
+        let span_s = (self.window_s / 8).max(1);
+        let open = self.generations.all.back().is_some_and(|last| {
+            let aged = u64::from(now_s.saturating_sub(last.opened_s)) > span_s;
+            last.keys < self.max_keys / SHARE && !aged && last.time(now_s).is_some()
+        });
+        if !open {
+            self.expire(now_s);
+            self.sweep(self.lists.len().div_ceil(SWEEP));
+            self.generations.all.push_back(Generation::new(now_s, span_s));
+        }
+        let number = self.generations.last();
+        let last = self.generations.all.back_mut()?;
+        last.keys += 1;
+        last.newest_s = last.newest_s.max(now_s);
+        Some((number, last.time(now_s)?))
     }
 
     fn expire(&mut self, now_s: u32) {
-        while let Some(first) = self.generations.front() {
+        while let Some(first) = self.generations.all.front() {
             let old = u64::from(now_s.saturating_sub(first.newest_s)) > self.window_s;
-            let crowded = self.len() + GENERATION_KEYS > self.max_keys;
+            let crowded =
+                self.len() + self.max_keys / SHARE > self.max_keys || self.generations.all.len() >= MOST_GENERATIONS;
             if !old && !crowded {
                 break;
             }
             if !old {
-                self.forgotten += first.keys.len() as u64;
+                self.forgotten += first.keys as u64;
             }
-            self.generations.pop_front();
+            self.generations.drop_first();
+            self.unswept = self.lists.len();
+        }
+    }
+
+    /// Rids the next `count` lists of keys whose generation is gone.
+    fn sweep(&mut self, count: usize) {
+        for _ in 0..count {
+            self.lists[self.sweep_at].sweep(&self.generations);
+            self.sweep_at = (self.sweep_at + 1) % self.lists.len();
+        }
+        self.unswept = self.unswept.saturating_sub(count);
+    }
+}
+
+/// Those whose keys count, in order; the last one takes new keys.
+#[derive(Default)]
+struct Generations {
+    all: VecDeque<Generation>,
+    /// Number of the first one.
+    first: u8,
+}
+
+impl Generations {
+    fn last(&self) -> u8 {
+        self.first.wrapping_add(self.all.len() as u8).wrapping_sub(1)
+    }
+
+    fn of(&self, entry: Entry) -> Option<&Generation> {
+        self.all.get(usize::from(entry.number().wrapping_sub(self.first)))
+    }
+
+    fn of_mut(&mut self, entry: Entry) -> Option<&mut Generation> {
+        self.all.get_mut(usize::from(entry.number().wrapping_sub(self.first)))
+    }
+
+    fn drop_first(&mut self) {
+        if self.all.pop_front().is_some() {
+            self.first = self.first.wrapping_add(1);
         }
     }
 }
 
-/// Keys are cryptographic digests: any eight bytes of them are a hash. The seed keeps a sender who knows
-/// its own keys from aiming them at one place of the table.
+/// Keys that are forgotten together.
+///
+/// Its times are seconds in 16 bits, counted from a little before its opening: exact for windows of up to five days. In longer
+/// ones a key may count as seen for longer than its window, by a 500,000th of the longest one and a second, never shorter.
+struct Generation {
+    keys: usize,
+    opened_s: u32,
+    newest_s: u32,
+    zero_s: u32,
+    unit_s: u32,
+}
+
+impl Generation {
+    /// For times up to `span_s` after `opened_s`.
+    fn new(opened_s: u32, span_s: u64) -> Self {
+        let span_s = u32::try_from(span_s).unwrap_or(u32::MAX);
+        Self {
+            keys: 0,
+            opened_s,
+            newest_s: opened_s,
+            zero_s: opened_s.saturating_sub(BACK_S),
+            unit_s: span_s.saturating_add(BACK_S).div_ceil(u32::from(u16::MAX)),
+        }
+    }
+
+    /// `None`: that is too far from the opening.
+    fn time(&self, now_s: u32) -> Option<u16> {
+        let since_s = now_s.checked_sub(self.zero_s)?;
+        u16::try_from(since_s.div_ceil(self.unit_s)).ok()
+    }
+
+    fn seen_s(&self, time: u16) -> u32 {
+        self.zero_s.saturating_add(u32::from(time).saturating_mul(self.unit_s))
+    }
+}
+
+/// What is kept of a key beside its list.
 #[derive(Clone, Copy)]
-struct Seeded(u64);
+struct Digest {
+    high: u64,
+    low: u8,
+}
 
-struct Digest(u64);
+/// A key in its list: [`Digest`], number of the generation, time; 12 bytes that may stand anywhere.
+#[derive(Clone, Copy)]
+struct Entry([u32; 3]);
 
-impl BuildHasher for Seeded {
-    type Hasher = Digest;
-    fn build_hasher(&self) -> Digest {
-        Digest(self.0)
+impl Entry {
+    fn new(digest: Digest, number: u8, time: u16) -> Self {
+        let [time_low, time_high] = time.to_le_bytes();
+        let last = u32::from_le_bytes([time_low, time_high, number, digest.low]);
+        Self([(digest.high >> 32) as u32, digest.high as u32, last])
+    }
+
+    fn high(self) -> u64 {
+        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
+    }
+
+    fn low(self) -> u8 {
+        (self.0[2] >> 24) as u8
+    }
+
+    fn number(self) -> u8 {
+        (self.0[2] >> 16) as u8
+    }
+
+    fn time(self) -> u16 {
+        self.0[2] as u16
     }
 }
 
-impl Hasher for Digest {
-    fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..part.len()].copy_from_slice(part);
-            self.0 = (self.0 ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+/// Keys in the order of their digests.
+#[derive(Clone, Default)]
+struct List(Vec<Entry>);
+
+impl List {
+    /// Where the first one that is not before `high` is or would be. Digests are spread evenly: it is near its share.
+    fn search(&self, high: u64) -> usize {
+        let mut at = ((u128::from(high) * self.0.len() as u128) >> 64) as usize;
+        while at > 0 && self.0[at - 1].high() >= high {
+            at -= 1;
         }
+        while at < self.0.len() && self.0[at].high() < high {
+            at += 1;
+        }
+        at
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    /// Where the key is, and when it was seen.
+    fn find(&self, digest: Digest, generations: &Generations) -> Option<(usize, u32)> {
+        let from = self.search(digest.high);
+        let same = self.0[from..].iter().take_while(|entry| entry.high() == digest.high);
+        same.enumerate().filter(|(_, entry)| entry.low() == digest.low).find_map(|(at, &entry)| {
+            let generation = generations.of(entry)?;
+            Some((from + at, generation.seen_s(entry.time())))
+        })
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let at = self.search(entry.high());
+        if self.0.len() == self.0.capacity() {
+            // Twice as many would leave a third of the memory unused.
+            self.0.reserve_exact((self.0.len() / 16).max(4));
+        }
+        self.0.insert(at, entry);
+    }
+
+    fn sweep(&mut self, generations: &Generations) {
+        self.0.retain(|&entry| generations.of(entry).is_some());
+        if self.0.len() < self.0.capacity() / 4 * 3 {
+            self.0.shrink_to_fit();
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    fn key(n: u64) -> Key {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-        bytes[8..].copy_from_slice(&n.to_le_bytes());
-        Key(bytes)
-    }
-
-    #[test]
-    fn a_key_counts_as_seen_until_its_window_is_over() {
-        let mut index = Index::new(100, 1 << 20, 1);
-        assert!(index.insert(key(1), 1_000, 100));
-        assert!(!index.insert(key(1), 1_100, 100));
-        assert!(index.insert(key(1), 1_101, 100));
-        assert!(!index.insert(key(1), 1_150, 100));
-        assert!(index.insert(key(1), 1_150, 20), "a source with a shorter window");
-    }
-
-    #[test]
-    fn a_key_that_is_asked_for_without_a_limit_keeps_no_other_one_longer() {
-        let mut index = Index::new(80, 1 << 20, 1);
-        assert!(index.insert(key(0), 0, u64::MAX));
-        assert!(!index.insert(key(0), 1, u64::MAX));
-        for second in 1..400 {
-            index.insert(key(second), second as u32, 80);
-        }
-        assert!(index.len() <= 80 + 20, "{}", index.len());
-        index.widen(200);
-        for second in 400..800 {
-            index.insert(key(second), second as u32, 80);
-        }
-        assert!(!index.insert(key(610), 800, 200), "the window is longer since a reload");
-    }
-
-    #[test]
-    fn keys_fall_into_places_of_their_own_that_no_sender_can_tell() {
-        let places = |seed| (0..1000).map(|n| Seeded(seed).hash_one(key(n))).collect::<HashSet<_>>();
-        let (one, other) = (places(1), places(2));
-        assert_eq!((one.len(), other.len()), (1000, 1000));
-        assert!(one.is_disjoint(&other));
-    }
-
-    #[test]
-    fn a_clock_that_went_back_forgets_nothing() {
-        let mut index = Index::new(100, 1 << 20, 1);
-        assert!(index.insert(key(1), 10_000, 100));
-        assert!(!index.insert(key(1), 5, 100));
-    }
-
-    #[test]
-    fn a_key_whose_event_was_refused_is_new_again() {
-        let mut index = Index::new(100, 1 << 20, 1);
-        index.insert(key(1), 1, 100);
-        index.remove(key(1));
-        assert!(index.insert(key(1), 1, 100));
-    }
-
-    #[test]
-    fn old_generations_go_and_the_rest_stays() {
-        let mut index = Index::new(80, 1 << 20, 1);
-        for second in 0..400 {
-            assert!(index.insert(key(second), second as u32, 80));
-            // An event is looked up in each of them.
-            assert!(index.generations.len() <= 10, "{}", index.generations.len());
-        }
-        assert!(index.len() <= 80 + 20, "{}", index.len());
-        for second in 320..400 {
-            assert!(!index.insert(key(second), 400, 80), "{second}");
-        }
-        assert_eq!(index.forgotten(), 0);
-        assert!(index.insert(key(400), 1_000, 80));
-        assert_eq!(index.len(), 1, "nothing came for longer than the window");
-    }
-
-    #[test]
-    fn as_many_keys_are_remembered_as_may_be_and_what_goes_early_is_counted() {
-        let full = 2 * GENERATION_KEYS as u64;
-        let mut index = Index::new(1_000_000, full as usize, 1);
-        for n in 0..full {
-            assert!(index.insert(key(n), 1, 1_000_000));
-        }
-        assert!((0..full).all(|n| !index.insert(key(n), 1, 1_000_000)));
-        assert_eq!((index.len() as u64, index.forgotten()), (full, 0));
-        assert!(index.insert(key(full), 1, 1_000_000));
-        assert_eq!((index.len() as u64, index.forgotten()), (full / 2 + 1, full / 2), "the older half");
-        assert!(!index.insert(key(full - 1), 1, 1_000_000));
-        assert!(index.insert(key(0), 1, 1_000_000));
-    }
-
-    #[test]
-    fn one_generation_is_remembered_whatever_the_limit() {
-        let mut index = Index::new(1_000_000, 0, 1);
-        for n in 0..GENERATION_KEYS as u64 {
-            index.insert(key(n), 1, 1_000_000);
-        }
-        assert_eq!((index.len(), index.forgotten()), (GENERATION_KEYS, 0));
-    }
-}
+mod tests;

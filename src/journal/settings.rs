@@ -55,7 +55,7 @@ pub struct Dedup {
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
     pub window: Duration,
-    /// Most ids remembered at once, about 24 bytes of memory each; past it the oldest are forgotten early.
+    /// Most ids remembered at once, about 14 bytes of memory each; past it the oldest are forgotten early.
     pub max_keys: u64,
 }
 
