@@ -1,8 +1,9 @@
 //! Which events were accepted within the window: digests in memory, in lists by digest and in generations by time.
 //!
-//! A key takes 12 bytes: 72 bits of its digest, 8 of its generation, 16 of its time. The list in which it stands tells 1 to 18 bits
-//! more. With the lists' spare places and the allocator's that is 13 to 14 bytes. Digests are salted with the journal's random id:
-//! a new event is taken for one of `max_keys` others less than once in 2^63 events, for up to 134 million of them.
+//! A key takes 11 bytes: 64 bits of its digest, 8 of its generation, 16 of its time. The list in which it stands tells 1 to 18 bits
+//! more of the digest, 16 where `max_keys` is 20 million. With the lists' spare places and the allocator's that is 12 to 14 bytes.
+//! Digests are salted with the journal's random id: a new event is taken for another one less than once in 2^55 events (a hundred
+//! thousand years of ten thousand a second) with `max_keys` of them remembered, for up to 134 million.
 //! Bounded by `max_keys`: beyond it the oldest generation goes before its time, which is counted.
 
 use std::collections::VecDeque;
@@ -75,7 +76,7 @@ impl Index {
             self.take(list, at);
         }
         if let Some((number, time)) = self.open(now_s) {
-            self.lists[list].insert(Entry::new(digest, number, time));
+            self.lists[list].insert(Entry { digest: digest.to_ne_bytes(), number, time: time.to_ne_bytes() });
         }
         if self.unswept > 0 {
             self.sweep(1);
@@ -103,18 +104,17 @@ impl Index {
 
     /// Keys are cryptographic digests: any bits of them are a hash. The seed keeps a sender who knows
     /// its own keys from aiming them at one list.
-    fn place(&self, key: Key) -> (usize, Digest) {
+    fn place(&self, key: Key) -> (usize, u64) {
         let bits = u128::from_be_bytes(key.0);
         let first = ((bits >> 64) as u64 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let bits = u128::from(first) << 64 | u128::from(bits as u64);
         let known = self.lists.len().ilog2();
-        let digest = Digest { high: (bits >> (64 - known)) as u64, low: (bits >> (56 - known)) as u8 };
-        ((bits >> (128 - known)) as usize, digest)
+        ((bits >> (128 - known)) as usize, (bits >> (64 - known)) as u64)
     }
 
     fn take(&mut self, list: usize, at: usize) {
         let entry = self.lists[list].0.remove(at);
-        if let Some(generation) = self.generations.of_mut(entry) {
+        if let Some(generation) = self.generations.of_mut(&entry) {
             generation.keys -= 1;
         }
     }
@@ -178,12 +178,12 @@ impl Generations {
         self.first.wrapping_add(self.all.len() as u8).wrapping_sub(1)
     }
 
-    fn of(&self, entry: Entry) -> Option<&Generation> {
-        self.all.get(usize::from(entry.number().wrapping_sub(self.first)))
+    fn of(&self, entry: &Entry) -> Option<&Generation> {
+        self.all.get(usize::from(entry.number.wrapping_sub(self.first)))
     }
 
-    fn of_mut(&mut self, entry: Entry) -> Option<&mut Generation> {
-        self.all.get_mut(usize::from(entry.number().wrapping_sub(self.first)))
+    fn of_mut(&mut self, entry: &Entry) -> Option<&mut Generation> {
+        self.all.get_mut(usize::from(entry.number.wrapping_sub(self.first)))
     }
 
     fn drop_first(&mut self) {
@@ -229,38 +229,17 @@ impl Generation {
     }
 }
 
-/// What is kept of a key beside its list.
+/// A key in its list: 64 bits of its digest, number of the generation, time.
 #[derive(Clone, Copy)]
-struct Digest {
-    high: u64,
-    low: u8,
+struct Entry {
+    digest: [u8; 8],
+    number: u8,
+    time: [u8; 2],
 }
 
-/// A key in its list: [`Digest`], number of the generation, time; 12 bytes that may stand anywhere.
-#[derive(Clone, Copy)]
-struct Entry([u32; 3]);
-
 impl Entry {
-    fn new(digest: Digest, number: u8, time: u16) -> Self {
-        let [time_low, time_high] = time.to_le_bytes();
-        let last = u32::from_le_bytes([time_low, time_high, number, digest.low]);
-        Self([(digest.high >> 32) as u32, digest.high as u32, last])
-    }
-
-    fn high(self) -> u64 {
-        u64::from(self.0[0]) << 32 | u64::from(self.0[1])
-    }
-
-    fn low(self) -> u8 {
-        (self.0[2] >> 24) as u8
-    }
-
-    fn number(self) -> u8 {
-        (self.0[2] >> 16) as u8
-    }
-
-    fn time(self) -> u16 {
-        self.0[2] as u16
+    fn digest(&self) -> u64 {
+        u64::from_ne_bytes(self.digest)
     }
 }
 
@@ -269,39 +248,39 @@ impl Entry {
 struct List(Vec<Entry>);
 
 impl List {
-    /// Where the first one that is not before `high` is or would be. Digests are spread evenly: it is near its share.
-    fn search(&self, high: u64) -> usize {
-        let mut at = ((u128::from(high) * self.0.len() as u128) >> 64) as usize;
-        while at > 0 && self.0[at - 1].high() >= high {
+    /// Where the first one that is not before `digest` is or would be. Digests are spread evenly: it is near its share.
+    fn search(&self, digest: u64) -> usize {
+        let mut at = ((u128::from(digest) * self.0.len() as u128) >> 64) as usize;
+        while at > 0 && self.0[at - 1].digest() >= digest {
             at -= 1;
         }
-        while at < self.0.len() && self.0[at].high() < high {
+        while at < self.0.len() && self.0[at].digest() < digest {
             at += 1;
         }
         at
     }
 
     /// Where the key is, and when it was seen.
-    fn find(&self, digest: Digest, generations: &Generations) -> Option<(usize, u32)> {
-        let from = self.search(digest.high);
-        let same = self.0[from..].iter().take_while(|entry| entry.high() == digest.high);
-        same.enumerate().filter(|(_, entry)| entry.low() == digest.low).find_map(|(at, &entry)| {
+    fn find(&self, digest: u64, generations: &Generations) -> Option<(usize, u32)> {
+        let from = self.search(digest);
+        let same = self.0[from..].iter().take_while(|entry| entry.digest() == digest);
+        same.enumerate().find_map(|(at, entry)| {
             let generation = generations.of(entry)?;
-            Some((from + at, generation.seen_s(entry.time())))
+            Some((from + at, generation.seen_s(u16::from_ne_bytes(entry.time))))
         })
     }
 
     fn insert(&mut self, entry: Entry) {
-        let at = self.search(entry.high());
+        let at = self.search(entry.digest());
         if self.0.len() == self.0.capacity() {
             // Twice as many would leave a third of the memory unused.
-            self.0.reserve_exact((self.0.len() / 16).max(4));
+            self.0.reserve_exact((self.0.len() / 32).max(4));
         }
         self.0.insert(at, entry);
     }
 
     fn sweep(&mut self, generations: &Generations) {
-        self.0.retain(|&entry| generations.of(entry).is_some());
+        self.0.retain(|entry| generations.of(entry).is_some());
         if self.0.len() < self.0.capacity() / 4 * 3 {
             self.0.shrink_to_fit();
         }
