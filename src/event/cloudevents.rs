@@ -59,7 +59,7 @@ impl Stored {
         each("deliveryid", &e.delivery_id);
         each("provider", &e.provider);
         each("verification", &e.verification);
-        each("bodysha256", &e.body_sha256);
+        each("bodysha256", &e.body_sha256());
     }
 
     /// Appends the structured form, one JSON object, to `out`.

@@ -5,6 +5,7 @@
 
 use bytes::{Buf as _, BufMut, Bytes};
 use bytestring::ByteString;
+use sha2::{Digest as _, Sha256};
 
 /// One accepted event: CloudEvents attributes and the body, byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub struct Envelope {
     pub provider: ByteString,
     /// How authenticity was proved, e.g. `hmac-sha256`; `none` where it was not.
     pub verification: ByteString,
-    /// SHA-256 of the body, lower-case hex.
-    pub body_sha256: ByteString,
+    /// SHA-256 of the body, lower-case hex, where it was needed at receipt; else [`Self::body_sha256`] takes it.
+    pub digest: Option<ByteString>,
     /// Key of ordering and of FIFO groups.
     pub partition_key: Option<ByteString>,
     /// W3C trace context of the request.
@@ -134,13 +135,37 @@ attributes! {
     8 delivery_id DeliveryId text,
     9 provider Provider text,
     10 verification Verification text,
-    11 body_sha256 BodySha256 text,
+    11 digest Digest maybe,
     12 partition_key PartitionKey maybe,
     13 traceparent Traceparent maybe,
     14 tracestate Tracestate maybe,
     15 client_ip ClientIp maybe,
     16 http_headers HttpHeaders maybe,
     17 set_aside SetAside maybe,
+}
+
+impl Envelope {
+    /// SHA-256 of the body, lower-case hex.
+    pub fn body_sha256(&self) -> ByteString {
+        let digest = || ascii(&hex_digits(&Sha256::digest(&self.body).into())).into();
+        self.digest.clone().unwrap_or_else(digest)
+    }
+}
+
+/// Lower-case hex, two digits a byte.
+pub fn hex_digits(digest: &[u8; 32]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
+/// Text that was written digit by digit.
+pub fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
 }
 
 impl Attribute {
@@ -178,6 +203,17 @@ mod tests {
             body: Bytes::from_static(b"{\"a\": 1}"),
             ..Envelope::default()
         }
+    }
+
+    #[test]
+    fn digests_are_lower_case_hex_taken_at_receipt_or_later() {
+        let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
+        assert_eq!(ascii(&hex_digits(&digest)), hex::encode(digest));
+        let told = Envelope { digest: Some("of another body".into()), ..sample() };
+        assert_eq!(told.body_sha256(), "of another body");
+        // printf '{"a": 1}' | sha256sum
+        let known = "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310";
+        assert_eq!(sample().body_sha256(), known);
     }
 
     #[test]

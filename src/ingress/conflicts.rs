@@ -14,7 +14,7 @@ use crate::journal::Appended;
 /// Ids remembered at most; each takes 8 bytes. A power of two.
 const SLOTS: usize = 1 << 17;
 
-/// The ids that came last, each with 32 bits of its digest and of its body's.
+/// The ids that came last, each with 32 bits of its hash and the checksum of its body.
 pub struct Conflicts {
     /// Seeded: no sender can aim its ids at one slot.
     hasher: RandomState,
@@ -34,8 +34,7 @@ impl Conflicts {
     pub fn enter(&self, source: &Source, event: &Event, appended: Appended) -> bool {
         // Where the type is not signed with the id, one event may come under several types (Shopify's topics).
         let kind = if source.provider.id_signed { "" } else { &event.kind };
-        let [a, b, c, d, ..] = event.digest;
-        let differs = self.swap((source.name.as_str(), &event.id, kind), u32::from_be_bytes([a, b, c, d]));
+        let differs = self.swap((source.name.as_str(), &event.id, kind), event.checksum);
         // Where the id is not signed, a duplicate is a redelivery of one of the bodies.
         differs && source.provider.id_signed == (appended == Appended::Duplicate)
     }

@@ -1,5 +1,6 @@
 //! Makes an event of a verified request.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use super::source::Source;
-use crate::event::envelope::{Attribute, put_is_json};
+use crate::event::envelope::{Attribute, ascii, hex_digits, put_is_json};
 use crate::event::{Headers, Request};
 use crate::journal::{Key, Record};
 use crate::telemetry::trace::Parent;
@@ -26,10 +27,21 @@ pub struct Event {
     pub id: String,
     /// `<provider>.<event type>`.
     pub kind: String,
-    /// SHA-256 of the body.
-    pub digest: [u8; 32],
+    /// What tells it from all others of its source.
+    pub told: Told,
+    /// CRC-32C of the body.
+    pub checksum: u32,
     /// Whether it is kept aside and goes to nobody.
     pub is_set_aside: bool,
+}
+
+/// What tells an event from all others of its source.
+pub enum Told {
+    /// Its id: the signature covers it.
+    ById,
+    /// Its id, its type (a Shopify event comes under several topics) and the SHA-256 of its body: whoever has one valid
+    /// body could use up other ids.
+    ByBody([u8; 32]),
 }
 
 /// A verified request as an event: its envelope as the journal keeps it, and what is asked of it.
@@ -72,12 +84,14 @@ pub fn seal(
     client: Option<IpAddr>,
     now_ms: u64,
 ) -> Sealed {
-    let digest: [u8; 32] = Sha256::digest(&content).into();
+    // For a large body this is as long as all the rest: where nothing here needs it, it is taken when the event is read.
+    let digest = OnceCell::<[u8; 32]>::new();
+    let take = || *digest.get_or_init(|| Sha256::digest(&content).into());
     let found = source.provider.extract(request, &content);
     let provider = source.provider.id.as_str();
-    let body_sha256 = hex_digits(&digest);
     let received = rfc3339(now_ms);
-    let id = found.id.unwrap_or_else(|| ascii(&body_sha256).to_owned());
+    let id = found.id.unwrap_or_else(|| ascii(&hex_digits(&take())).to_owned());
+    let told = if source.provider.id_signed { Told::ById } else { Told::ByBody(take()) };
     let kind = [provider, ".", found.kind.as_deref().unwrap_or("unknown")].concat();
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
     let mut put = |attribute: Attribute, text: &str| attribute.put(text, &mut attributes);
@@ -89,7 +103,9 @@ pub fn seal(
     put(Attribute::DeliveryId, delivery_id(now_ms).hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     put(Attribute::Provider, provider);
     put(Attribute::Verification, verification);
-    put(Attribute::BodySha256, ascii(&body_sha256));
+    if let Some(digest) = digest.get() {
+        put(Attribute::Digest, ascii(&hex_digits(digest)));
+    }
     let parent = parent(request.headers);
     let optional = [
         (Attribute::Subject, found.subject.as_deref()),
@@ -109,7 +125,7 @@ pub fn seal(
     if found.is_json {
         put_is_json(&mut attributes);
     }
-    let event = Event { id, kind, digest, is_set_aside: false };
+    let event = Event { id, kind, told, checksum: crc32c::crc32c(&content), is_set_aside: false };
     Sealed { event, is_json: found.is_json, body: content, attributes }
 }
 
@@ -184,17 +200,6 @@ fn delivery_id(now_ms: u64) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1000, (now_ms % 1000) as u32 * 1_000_000))
 }
 
-/// Lower-case hex, two digits a byte.
-fn hex_digits(digest: &[u8; 32]) -> [u8; 64] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0; 64];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-    text
-}
-
 /// RFC 3339 in UTC, always to the millisecond, so that times sort as text.
 ///
 /// Digits are written by hand: the formatter of the standard library takes as long as the signature of a small body.
@@ -220,11 +225,6 @@ fn rfc3339(ms: u64) -> [u8; 24] {
     }
     write(23, milli.into());
     text
-}
-
-/// Text that was written digit by digit.
-fn ascii(text: &[u8]) -> &str {
-    std::str::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -254,12 +254,6 @@ mod tests {
         assert_eq!(text(1_700_000_000_000), "2023-11-14T22:13:20.000Z");
         assert_eq!(text(1_078_056_001_007), "2004-02-29T12:00:01.007Z");
         assert_eq!(text(u64::MAX), "9999-12-31T23:59:59.999Z");
-    }
-
-    #[test]
-    fn digests_are_lower_case_hex() {
-        let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
-        assert_eq!(ascii(&hex_digits(&digest)), hex::encode(digest));
     }
 
     #[test]

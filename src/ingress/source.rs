@@ -11,7 +11,7 @@ use super::Refusal;
 use super::limit::Limits;
 use super::networks::Networks;
 use super::schema::Schemas;
-use super::seal::Event;
+use super::seal::{Event, Told};
 use super::settings::Ack;
 use crate::catalogue::Provider;
 use crate::event::SourceName;
@@ -142,17 +142,15 @@ impl Source {
         self.provider.contract.methods.join(", ")
     }
 
-    /// Key of deduplication: the event id; where the signature does not cover it, with the type (a Shopify event comes
-    /// under several topics) and the body's hash (whoever has one valid body could use up other ids).
+    /// Key of deduplication, of what tells the event.
     pub(super) fn key(&self, journal: &Journal, event: &Event) -> Key {
         if self.dedup_window.is_zero() {
             return Key::NONE;
         }
         let (name, id) = (self.name.as_str().as_bytes(), event.id.as_bytes());
-        if self.provider.id_signed {
-            journal.key(&[name, id])
-        } else {
-            journal.key(&[name, id, event.kind.as_bytes(), &event.digest])
+        match &event.told {
+            Told::ById => journal.key(&[name, id]),
+            Told::ByBody(digest) => journal.key(&[name, id, event.kind.as_bytes(), digest]),
         }
     }
 

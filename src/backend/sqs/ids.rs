@@ -49,10 +49,11 @@ impl Dedup {
     pub fn id(&mut self, envelope: &Envelope, now: Instant) -> String {
         self.forget(now);
         let id = self.hasher.hash_one(&*envelope.id);
-        let event = self.hasher.hash_one((&*envelope.source, &*envelope.id, &*envelope.body_sha256));
+        let body = envelope.body_sha256();
+        let event = self.hasher.hash_one((&*envelope.source, &*envelope.id, &*body));
         let (owner, last) = self.used.entry(id).or_insert((event, now));
         if *owner != event {
-            let text = format!("{}\0{}\0{}", envelope.source, envelope.id, envelope.body_sha256);
+            let text = format!("{}\0{}\0{body}", envelope.source, envelope.id);
             return hex::encode(Sha256::digest(text));
         }
         *last = now;
@@ -83,7 +84,7 @@ mod tests {
     use super::*;
 
     fn event(source: &'static str, id: &'static str, body: &'static str) -> Envelope {
-        Envelope { source: source.into(), id: id.into(), body_sha256: body.into(), ..Envelope::default() }
+        Envelope { source: source.into(), id: id.into(), body: body.into(), ..Envelope::default() }
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod tests {
             time: "t".into(),
             recorded_time: "t".into(),
             delivery_id: "d".into(),
-            body_sha256: "h".into(),
+            digest: Some("h".into()),
             partition_key: Some("p".into()),
             is_json,
             body: body.into(),
