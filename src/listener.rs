@@ -18,16 +18,17 @@ pub mod settings;
 mod socket;
 pub mod tls;
 
+use std::cell::RefCell;
 use std::future::ready;
 use std::io;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
-use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt as _};
+use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _};
 use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::dev::Server;
@@ -98,7 +99,7 @@ where
     let most = options.max_connections.div_ceil(workers);
     let entry = Arc::new(Entry { admission: Admission::new(options.max_connections_per_ip), options });
     let requests = move || {
-        let entry = entry.clone();
+        let (entry, early) = (entry.clone(), early.clone());
         let application = factory().into_factory().map_err(|error| error.into().error_response());
         let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
             let pulse = request.conn_data::<Rc<Pulse>>().cloned();
@@ -112,28 +113,52 @@ where
                 Ok(answer)
             }
         });
-        let early = early.clone();
-        let expect = actix_service::fn_service(move |request: Request| {
-            ready(match early(&request) {
-                Some(answer) => Err(Response::from(answer)),
-                None => Ok(request),
-            })
-        });
-        let http = HttpServiceBuilder::default()
-            .keep_alive(KEEP_ALIVE)
-            // A connection has its own deadlines, for every request and not only the first.
-            .client_request_timeout(Duration::ZERO)
-            .client_disconnect_timeout(LINGER)
-            .expect(expect)
-            .on_connect_ext(|connection: &Connection, data| {
-                data.insert(connection.pulse());
-            })
-            .h1(watched);
-        actix_service::fn_service(move |socket: Socket| {
-            let entry = entry.clone();
-            async move { entry.open(socket).await.map_err(DispatchError::Io) }
+        // Once a worker.
+        actix_service::fn_factory(move || {
+            let (entry, early, made) = (entry.clone(), early.clone(), watched.new_service(()));
+            async move {
+                let application = Rc::new(made.await.map_err(|error| tracing::error!("cannot serve: {error:?}"))?);
+                let make = Rc::new(move || {
+                    let (application, early) = (application.clone(), early.clone());
+                    let expect = actix_service::fn_service(move |request: Request| {
+                        ready(match early(&request) {
+                            Some(answer) => Err(Response::from(answer)),
+                            None => Ok(request),
+                        })
+                    });
+                    HttpServiceBuilder::default()
+                        .keep_alive(KEEP_ALIVE)
+                        // A connection has its own deadlines, for every request and not only the first.
+                        .client_request_timeout(Duration::ZERO)
+                        .client_disconnect_timeout(LINGER)
+                        .expect(expect)
+                        .on_connect_ext(|connection: &Connection, data| {
+                            data.insert(connection.pulse());
+                        })
+                        .h1(actix_service::fn_factory(move || ready(Ok::<_, ()>(application.clone()))))
+                        .new_service(())
+                });
+                // Its clock ticks twice a second: it is made for the first connection and goes with the last.
+                let current = Rc::new(RefCell::new(Weak::new()));
+                Ok(actix_service::fn_service(move |socket: Socket| {
+                    let (entry, make, current) = (entry.clone(), make.clone(), current.clone());
+                    async move {
+                        let connection = entry.open(socket).await.map_err(DispatchError::Io)?;
+                        let running = current.borrow().upgrade();
+                        let http = match running {
+                            Some(http) => http,
+                            None => {
+                                let http = make().await.map_err(|()| DispatchError::Io(io::ErrorKind::Other.into()))?;
+                                let http = Rc::new(http);
+                                *current.borrow_mut() = Rc::downgrade(&http);
+                                http
+                            }
+                        };
+                        http.call(connection).await
+                    }
+                }))
+            }
         })
-        .and_then(http)
     };
     let server = actix_server::Server::build()
         .workers(workers)

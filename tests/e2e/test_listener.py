@@ -1,9 +1,11 @@
 """Connections as the listener sees them: heads that stall, clients that do not read, too many, and PROXY headers."""
 
 import json
+import re
 import socket
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from harness import sources
@@ -194,3 +196,24 @@ def test_only_proxies_may_send_a_proxy_header(bridges, senders):
     header = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 443\r\n"
     assert raw(bridge.port, header + request(senders.make("code")), timeout=10).status == 400
     assert raw(bridge.port, request(senders.make("code")), timeout=10).status == 200
+
+
+def test_a_worker_without_a_connection_sleeps(bridges, senders):
+    bridge = bridges(sources.only("acme")).start()
+    one = senders.make("acme")
+    assert bridge.post(one.path, one.headers, one.body).status == 200
+
+    def wakes():
+        tasks = Path(f"/proc/{bridge.pid}/task").iterdir()
+        workers = [task / "status" for task in tasks if (task / "comm").read_text().startswith("actix-server wo")]
+        counts = [re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status.read_text(), re.MULTILINE)[1] for status in workers]
+        assert len(counts) > 1
+        return counts
+
+    def sleep():
+        before = wakes()
+        time.sleep(2)  # that nothing happens is the subject
+        return wakes() == before
+
+    # Connections are kept for 5 s after an answer.
+    until(sleep, 30, "two seconds without a clock")
