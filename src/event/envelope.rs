@@ -31,7 +31,7 @@ pub struct Envelope {
     /// How authenticity was proved, e.g. `hmac-sha256`; `none` where it was not.
     pub verification: ByteString,
     /// SHA-256 of the body, lower-case hex, where it was needed at receipt; else [`Self::body_sha256`] takes it.
-    pub digest: Option<ByteString>,
+    pub digest_at_receipt: Option<ByteString>,
     /// Key of ordering and of FIFO groups.
     pub partition_key: Option<ByteString>,
     /// W3C trace context of the request.
@@ -135,7 +135,7 @@ attributes! {
     8 delivery_id DeliveryId text,
     9 provider Provider text,
     10 verification Verification text,
-    11 digest Digest maybe,
+    11 digest_at_receipt DigestAtReceipt maybe,
     12 partition_key PartitionKey maybe,
     13 traceparent Traceparent maybe,
     14 tracestate Tracestate maybe,
@@ -148,7 +148,7 @@ impl Envelope {
     /// SHA-256 of the body, lower-case hex.
     pub fn body_sha256(&self) -> ByteString {
         let digest = || ascii(&hex_digits(&Sha256::digest(&self.body).into())).into();
-        self.digest.clone().unwrap_or_else(digest)
+        self.digest_at_receipt.clone().unwrap_or_else(digest)
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
     fn digests_are_lower_case_hex_taken_at_receipt_or_later() {
         let digest: [u8; 32] = std::array::from_fn(|n| (n as u8).wrapping_mul(37));
         assert_eq!(ascii(&hex_digits(&digest)), hex::encode(digest));
-        let told = Envelope { digest: Some("of another body".into()), ..sample() };
+        let told = Envelope { digest_at_receipt: Some("of another body".into()), ..sample() };
         assert_eq!(told.body_sha256(), "of another body");
         // printf '{"a": 1}' | sha256sum
         let known = "f9d86028c6e0d64e225186f96acb69338b2c59764df79162107f5c4bb34d1310";

@@ -104,7 +104,7 @@ pub fn seal(
     put(Attribute::Provider, provider);
     put(Attribute::Verification, verification);
     if let Some(digest) = digest.get() {
-        put(Attribute::Digest, ascii(&hex_digits(digest)));
+        put(Attribute::DigestAtReceipt, ascii(&hex_digits(digest)));
     }
     let parent = parent(request.headers);
     let optional = [

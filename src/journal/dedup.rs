@@ -4,7 +4,8 @@
 //! more of the digest, 16 where `max_keys` is 20 million. With the lists' spare places and the allocator's that is 12 to 14 bytes.
 //! Digests are salted with the journal's random id: a new event is taken for another one less than once in 2^55 events (a hundred
 //! thousand years of ten thousand a second) with `max_keys` of them remembered, for up to 134 million.
-//! Bounded by `max_keys`: beyond it the oldest generation goes before its time, which is counted.
+//! Bounded by `max_keys`: beyond it the oldest generation goes before its time, which is counted. So it does where keys come again after
+//! a short window so often that a hundred generations' worth of them were entered within the longest window.
 
 use std::collections::VecDeque;
 
@@ -24,6 +25,9 @@ const MOST_GENERATIONS: usize = 100;
 
 /// In so many generations every list is rid of keys that were forgotten.
 const SWEEP: usize = 64;
+
+// A number that is given again must have been swept out of every list.
+const _: () = assert!(MOST_GENERATIONS + SWEEP < 256);
 
 /// Times before a generation's opening that it can tell, seconds: clocks are set back, and events do not reach the journal
 /// exactly in order.

@@ -74,7 +74,7 @@ metrics! {
         "hookferry_publish_seconds", "Time of one publish call, a batch";
     journal_bytes: Gauge = Gauge::default(), "hookferry_journal_bytes", "Bytes of the journal's segments on disk";
     journal_max_bytes: Gauge = Gauge::default(), "hookferry_journal_max_bytes", "Quota of the journal, bytes";
-    journal_fsync_seconds: Histogram = histogram(), "hookferry_journal_fsync_seconds", "Time of one sync of the journal";
+    journal_fsync_seconds: Histogram = histogram(), "hookferry_journal_fsync_seconds", "Time of one write and sync of the journal";
     journal_open: Gauge = Gauge::default(), "hookferry_journal_open", "1 while the journal takes events";
     journal_fsync_failures: Counter = Counter::default(), "hookferry_journal_fsync_failures", "Syncs of the journal that failed";
     journal_damaged: Counter = Counter::default(),

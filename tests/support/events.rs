@@ -57,7 +57,7 @@ pub fn event(sequence: u64, body: impl Into<Vec<u8>>) -> Stored {
         delivery_id: format!("0198c0de-0000-7000-8000-{sequence:012}").into(),
         provider: "shopify".into(),
         verification: "hmac-sha256".into(),
-        digest: None,
+        digest_at_receipt: None,
         partition_key: Some(format!("shop-{}", sequence % 3).into()),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         tracestate: Some("a=b".into()),

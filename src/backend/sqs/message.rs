@@ -141,7 +141,7 @@ mod tests {
             time: "t".into(),
             recorded_time: "t".into(),
             delivery_id: "d".into(),
-            digest: Some("h".into()),
+            digest_at_receipt: Some("h".into()),
             partition_key: Some("p".into()),
             is_json,
             body: body.into(),

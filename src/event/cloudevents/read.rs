@@ -74,7 +74,7 @@ impl Stored {
             delivery_id: form.deliveryid.into(),
             provider: form.provider.into(),
             verification: form.verification.into(),
-            digest: Some(form.bodysha256.into()),
+            digest_at_receipt: Some(form.bodysha256.into()),
             partition_key: form.partitionkey.map(ByteString::from),
             traceparent: form.traceparent.map(ByteString::from),
             tracestate: form.tracestate.map(ByteString::from),
