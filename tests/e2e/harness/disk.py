@@ -30,7 +30,9 @@ class Disk:
         _as_root("chown", f"{os.getuid()}:{os.getgid()}", str(self.path))
 
     def mount(self):
-        _as_root("mount", "-o", "loop", str(self.image), str(self.path))
+        # Its data goes through memory even where the bridge writes past the page cache: else it would be in the image at
+        # once, and no loss of power could take it.
+        _as_root("mount", "-o", "loop,data=journal", str(self.image), str(self.path))
         self.mounted = True
 
     def unmount(self):
