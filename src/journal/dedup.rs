@@ -14,7 +14,7 @@ use super::Key;
 /// How full lists are when as many keys are remembered as may be: an event is looked up in one of them, which makes a place for it.
 const LIST_KEYS: usize = 512;
 
-/// Lists at most, as a power of two: 6 MiB of them without a key.
+/// Lists at most, as a power of two: 2 MiB of places for them.
 const MOST_LISTS_LOG2: u32 = 18;
 
 /// So many generations have `max_keys`; one of them is forgotten at a time.
@@ -35,7 +35,8 @@ const BACK_S: u32 = 3600;
 
 /// A set of keys with the time at which each was accepted.
 pub struct Index {
-    lists: Box<[List]>,
+    /// Places take memory once a key comes near: a bridge that sees no event has none.
+    lists: Box<[Option<Box<List>>]>,
     generations: Generations,
     seed: u64,
     /// No key older than this matters to any source, seconds.
@@ -53,7 +54,7 @@ impl Index {
         let max_keys = max_keys.max(SHARE);
         let lists = max_keys.div_ceil(LIST_KEYS).min(1 << MOST_LISTS_LOG2).next_power_of_two().max(2);
         Self {
-            lists: vec![List::default(); lists].into(),
+            lists: vec![None; lists].into(),
             generations: Generations::default(),
             seed,
             window_s,
@@ -73,14 +74,15 @@ impl Index {
     /// `window_s` seconds. A clock that went back makes nothing older.
     pub fn insert(&mut self, key: Key, now_s: u32, window_s: u64) -> bool {
         let (list, digest) = self.place(key);
-        if let Some((at, seen_s)) = self.lists[list].find(digest, &self.generations) {
+        if let Some((at, seen_s)) = self.find(list, digest) {
             if u64::from(now_s.saturating_sub(seen_s)) <= window_s {
                 return false;
             }
             self.take(list, at);
         }
         if let Some((number, time)) = self.open(now_s) {
-            self.lists[list].insert(Entry { digest: digest.to_ne_bytes(), number, time: time.to_ne_bytes() });
+            let entry = Entry { digest: digest.to_ne_bytes(), number, time: time.to_ne_bytes() };
+            self.lists[list].get_or_insert_default().insert(entry);
         }
         if self.unswept > 0 {
             self.sweep(1);
@@ -91,7 +93,7 @@ impl Index {
     /// Takes `key` out again: its event did not become durable.
     pub fn remove(&mut self, key: Key) {
         let (list, digest) = self.place(key);
-        if let Some((at, _)) = self.lists[list].find(digest, &self.generations) {
+        if let Some((at, _)) = self.find(list, digest) {
             self.take(list, at);
         }
     }
@@ -116,8 +118,14 @@ impl Index {
         ((bits >> (128 - known)) as usize, (bits >> (64 - known)) as u64)
     }
 
+    /// Where in its list a key is, and when it was seen.
+    fn find(&self, list: usize, digest: u64) -> Option<(usize, u32)> {
+        self.lists[list].as_ref()?.find(digest, &self.generations)
+    }
+
     fn take(&mut self, list: usize, at: usize) {
-        let entry = self.lists[list].0.remove(at);
+        let Some(list) = &mut self.lists[list] else { return };
+        let entry = list.0.remove(at);
         if let Some(generation) = self.generations.of_mut(&entry) {
             generation.keys -= 1;
         }
@@ -162,7 +170,9 @@ impl Index {
     /// Rids the next `count` lists of keys whose generation is gone.
     fn sweep(&mut self, count: usize) {
         for _ in 0..count {
-            self.lists[self.sweep_at].sweep(&self.generations);
+            if let Some(list) = &mut self.lists[self.sweep_at] {
+                list.sweep(&self.generations);
+            }
             self.sweep_at = (self.sweep_at + 1) % self.lists.len();
         }
         self.unswept = self.unswept.saturating_sub(count);

@@ -14,6 +14,8 @@ use rustix::fs::{Advice, OFlags};
 const ZEROS: usize = 1 << 20;
 /// What file systems read and write at least, bytes; few disks have larger sectors.
 pub const BLOCK: usize = 4096;
+/// Writes of so many bytes go past the page cache; a smaller one costs no less there, and would wait for the cursor before it.
+const LARGE: usize = 16 * BLOCK;
 
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
 pub trait Disk: Send + Sync {
@@ -64,8 +66,8 @@ pub trait DiskFile: Send + Sync {
     fn modified_ms(&self) -> u64;
     /// Reads up to the length of `buffer`; 0 at the end.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
-    /// Writes all of `bytes`; on an error some of them may be written. Whole blocks at an address that is a multiple of
-    /// [`BLOCK`] may go past the page cache.
+    /// Writes all of `bytes`; on an error some of them may be written. Many whole blocks at an address that is a
+    /// multiple of [`BLOCK`] may go past the page cache.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// What was written is on disk, and the size that it needs (`fdatasync`).
     fn sync_data(&self) -> io::Result<()>;
@@ -190,7 +192,7 @@ impl DiskFile for Written {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let whole = offset.is_multiple_of(BLOCK as u64) && bytes.len().is_multiple_of(BLOCK);
+        let whole = offset.is_multiple_of(BLOCK as u64) && bytes.len().is_multiple_of(BLOCK) && bytes.len() >= LARGE;
         if let Some(direct) = &self.direct
             && whole
             && bytes.as_ptr().align_offset(BLOCK) == 0
@@ -347,12 +349,12 @@ mod tests {
         }
     }
 
-    /// A block of `byte` at an address that a direct write takes, and the same one beside it.
+    /// Many blocks of `byte` at an address that a direct write takes, and the same beside it.
     fn block(byte: u8, bytes: &mut Vec<u8>) -> (&[u8], &[u8]) {
-        bytes.resize(2 * BLOCK + 1, byte);
+        bytes.resize(LARGE + BLOCK + 1, byte);
         let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
         let beside = if start == 0 { 1 } else { 0 };
-        (&bytes[start..][..BLOCK], &bytes[beside..][..BLOCK])
+        (&bytes[start..][..LARGE], &bytes[beside..][..LARGE])
     }
 
     #[test]
@@ -362,7 +364,7 @@ mod tests {
             let file = Written::open(&path, new_file(&path).unwrap());
             let mut memory = (Vec::new(), Vec::new());
             let ((a, _), (_, b)) = (block(b'a', &mut memory.0), block(b'b', &mut memory.1));
-            for (bytes, offset) in [(b, 0), (a, BLOCK as u64), (b, 2 * BLOCK as u64 - 1), (a, 0), (&b[..1], 1)] {
+            for (bytes, offset) in [(b, 0), (a, LARGE as u64), (b, 2 * LARGE as u64 - 1), (a, 0), (&b[..1], 1)] {
                 file.write_all_at(bytes, offset).unwrap();
                 let mut read = vec![0; bytes.len()];
                 System.open(&path).unwrap().read_exact_at(&mut read, offset).unwrap();
@@ -373,7 +375,7 @@ mod tests {
             if [0xef53, 0x5846_5342, 0x9123_683e].contains(&rustix::fs::statfs(dir.path()).unwrap().f_type) {
                 assert!(file.direct.is_some() && !file.refused.load(Ordering::Relaxed));
             }
-            let whole = [b"ab", &[b'a'; 2 * BLOCK - 3][..], &[b'b'; BLOCK]].concat();
+            let whole = [b"ab", &[b'a'; 2 * LARGE - 3][..], &[b'b'; LARGE]].concat();
             assert_eq!(System.read(&path).unwrap(), whole);
         }
     }

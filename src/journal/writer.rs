@@ -8,11 +8,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rustix::io::Errno;
-use tokio::sync::oneshot;
 
 use super::answer::{Answer, answer_all};
 use super::blocks::{Blocks, End};
-use super::cursors::Moved;
 use super::dedup::Index;
 use super::disk::{DiskFile, is_full};
 use super::format::{DATA_START, Frame, Header, Kind};
@@ -91,62 +89,40 @@ impl Writer {
 
     /// Writes what was taken from the queue; `false` after the last of it.
     pub fn step(&mut self, shared: &Shared, mut work: Waiting) -> bool {
+        if work.cursors && self.write_cursors(shared, work.sync || work.stop, false) {
+            for saved in work.saved.drain(..) {
+                let _ = saved.send(());
+            }
+        }
+        work.saved.clear();
         let last = work.stop && work.appends.is_empty();
-        // Cursors that nobody wants on disk by themselves go with the events: a write waits for the disk.
-        let with_events = work.cursors && !work.sync && !work.stop && !work.appends.is_empty();
-        if work.cursors && !with_events {
-            let written = self.write_cursors(shared, work.sync || work.stop, false);
-            told(&mut work.saved, written);
-        }
-        let moved = with_events.then(|| lock(&shared.cursors).take_moved());
-        let written = self.append_all(shared, &mut work.appends, moved);
-        if with_events {
-            // Where there is no room for events, cursors still have some: they make it.
-            let written = written || self.write_cursors(shared, false, false);
-            told(&mut work.saved, written);
-        }
+        self.append_all(shared, work);
         if last {
             self.write_cursors(shared, true, true);
         }
         !last
     }
 
-    /// Whether `moved` was written, with the first batch.
-    fn append_all(&mut self, shared: &Shared, appends: &mut Vec<(Record, Answer)>, mut moved: Option<Moved>) -> bool {
-        let mut written = false;
-        while !appends.is_empty() {
+    fn append_all(&mut self, shared: &Shared, mut work: Waiting) {
+        while !work.appends.is_empty() {
             let most = BATCH_BYTES.min(shared.settings.segment_bytes as usize / 2);
             let mut bytes = 0;
-            let fit = appends.iter().take(BATCH_EVENTS).take_while(|(record, _)| {
+            let fit = work.appends.iter().take(BATCH_EVENTS).take_while(|(record, _)| {
                 bytes += record.size();
                 bytes <= most
             });
-            let rest = appends.split_off(fit.count().max(1));
-            let batch = std::mem::replace(appends, rest);
-            let Some(moved) = moved.take() else {
-                self.append(shared, batch, &[]);
-                continue;
-            };
-            written = self.append(shared, batch, &moved.bytes());
-            if !written {
-                lock(&shared.cursors).put_back(moved);
-            }
+            let rest = work.appends.split_off(fit.count().max(1));
+            self.append(shared, std::mem::replace(&mut work.appends, rest));
         }
-        written
     }
 
-    /// Whether the batch was written, with the cursors that `moved` tells before its events.
-    fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>, moved: &[u8]) -> bool {
-        let events: usize = batch.iter().map(|(record, _)| record.size()).sum();
-        let need = Frame::size(moved.len()) + events;
+    fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>) {
+        let need: usize = batch.iter().map(|(record, _)| record.size()).sum();
         if let Err(error) = self.make_room(shared, need as u64) {
             answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
-            return false;
+            return;
         }
         let mut blocks = self.active.end.blocks(need);
-        if !moved.is_empty() {
-            self.cursors_frame(shared, moved, blocks.out());
-        }
         let mut answers = Vec::with_capacity(batch.len());
         let keys_before = self.active.keys.len();
         // A reload may have lengthened it.
@@ -181,13 +157,12 @@ impl Writer {
             }
             let refusal = self.failed(shared, &error);
             answer_all(answers.into_iter().map(|(answer, _)| (answer, Err(refusal))));
-            return false;
+            return;
         }
         if blocks.len() > 0 {
             self.publish(shared, blocks.into_frames());
         }
         answer_all(answers.into_iter().map(|(answer, appended)| (answer, Ok(appended))));
-        true
     }
 
     /// Lets readers see what was synced.
@@ -205,7 +180,7 @@ impl Writer {
     fn write_synced(&mut self, shared: &Shared, blocks: &mut Blocks) -> io::Result<()> {
         let start = Instant::now();
         let active = &mut self.active;
-        // A write past the page cache waits for the disk as the sync does.
+        // A large write waits for the disk as the sync does.
         active.end.write(blocks, &*active.file, active.limit)?;
         let synced = active.file.sync_data();
         shared.metrics.journal_fsync_seconds.observe(start.elapsed().as_secs_f64());
@@ -316,19 +291,6 @@ impl Writer {
         written
     }
 
-    fn cursors_frame(&self, shared: &Shared, moved: &[u8], out: &mut Vec<u8>) {
-        let frame = Frame {
-            length: 0,
-            sequence: self.synced,
-            time_ms: (shared.clock)(),
-            key: Key::NONE,
-            kind: Kind::Cursors,
-            unsynced: 0,
-            attributes: 0,
-        };
-        frame.encode(self.active.segment.header.epoch, &[], moved, out);
-    }
-
     fn write_moved(&mut self, shared: &Shared, moved: &[u8], sync: bool, last: bool) -> bool {
         if self.active.broken && (self.failures > 1 || self.rotate(shared).is_err()) {
             return false;
@@ -338,8 +300,17 @@ impl Writer {
             if self.active.end.offset + size > self.active.limit && self.rotate(shared).is_err() {
                 return false;
             }
+            let frame = Frame {
+                length: 0,
+                sequence: self.synced,
+                time_ms: (shared.clock)(),
+                key: Key::NONE,
+                kind: Kind::Cursors,
+                unsynced: 0,
+                attributes: 0,
+            };
             let mut blocks = self.active.end.blocks(size as usize);
-            self.cursors_frame(shared, moved, blocks.out());
+            frame.encode(self.active.segment.header.epoch, &[], moved, blocks.out());
             let active = &mut self.active;
             if let Err(error) = active.end.write(&mut blocks, &*active.file, active.limit) {
                 self.failed(shared, &error);
@@ -351,13 +322,6 @@ impl Writer {
             return false;
         }
         true
-    }
-}
-
-/// Tells all who wait whether their cursors are written.
-fn told(saved: &mut Vec<oneshot::Sender<()>>, written: bool) {
-    for saved in saved.drain(..).filter(|_| written) {
-        let _ = saved.send(());
     }
 }
 

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hookferry::backend::{Format, Outcome, Session};
 use hookferry::event::{Envelope, Stored};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 /// What a consumer finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub fn event(sequence: u64, body: impl Into<Vec<u8>>) -> Stored {
         delivery_id: format!("0198c0de-0000-7000-8000-{sequence:012}").into(),
         provider: "shopify".into(),
         verification: "hmac-sha256".into(),
-        digest_at_receipt: None,
+        digest_at_receipt: Some(hex::encode(Sha256::digest(&body)).into()),
         partition_key: Some(format!("shop-{}", sequence % 3).into()),
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
         tracestate: Some("a=b".into()),

@@ -117,6 +117,7 @@ mod tests {
             http_headers: Some("{\"a\":\"b\"}".into()),
             client_ip: Some("::1".into()),
             is_json,
+            digest_at_receipt: Some("9f86d081".into()),
             body: Bytes::copy_from_slice(body),
             ..Envelope::default()
         };
