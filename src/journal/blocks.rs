@@ -149,7 +149,7 @@ mod tests {
             (&[b'b'; BLOCK], 2 * block, b"oooaaaaabb", 2 * BLOCK),
             (&[b'c'; BLOCK - 8], 3 * block, b"bbbbbbbbcc", BLOCK),
             (&[b'd'; LARGE], 4 * block, b"dd", LARGE),
-            (&[b'e'], 4 * block + LARGE as u64, b"e\0", BLOCK),
+            (b"e", 4 * block + LARGE as u64, b"e\0", BLOCK),
         ] {
             assert_eq!(put(&mut end, &file, frames, u64::MAX), frames);
             let (at, bytes, direct) = file.0.lock().unwrap().pop().unwrap();
