@@ -14,8 +14,9 @@ use rustix::fs::{Advice, OFlags};
 const ZEROS: usize = 1 << 20;
 /// What file systems read and write at least, bytes; few disks have larger sectors.
 pub const BLOCK: usize = 4096;
-/// Writes of so many bytes go past the page cache; a smaller one costs no less there, and would wait for the cursor before it.
-const LARGE: usize = 16 * BLOCK;
+/// Writes of so many bytes go past the page cache: batches under load. A smaller one costs little, and a cursor before it in the
+/// same block would have to reach the disk first.
+const LARGE: usize = 4 * BLOCK;
 
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
 pub trait Disk: Send + Sync {
