@@ -85,7 +85,7 @@ def test_what_does_not_meet_its_schema_is_kept_aside_and_goes_to_nobody(bridges,
     assert (letter["backend"], letter["reason"], letter["attempts"]) == ("schema", "schema_mismatch", 1)
     assert letter["id"] == f"schema-{int(letter['sequence'])}" and letter["event"]["id"] == bad.id
     assert str(schema) in letter["detail"] and "/n" in letter["detail"] and "s3cret" not in letter["detail"]
-    assert bridge.metric("hookferry_dead_letters", backend="schema") == 1
+    until(lambda: bridge.metric("hookferry_dead_letters", backend="schema") == 1, what="the letter is counted")
     assert bridge.metric("hookferry_set_aside_events_total", source="acme") == 1
     assert bridge.metric("hookferry_requests_total", source="acme", outcome="accepted") == 3
     assert bridge.metric("hookferry_unrouted_events_total") == 0
