@@ -162,8 +162,8 @@ fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
 }
 
-/// A file that is written to, if possible past the page cache: a copy of every event there would cost as much as its
-/// signature, and push useful pages out.
+/// A file that is written to, what is large past the page cache if possible: a copy of every event there would cost as much
+/// as its signature, and push useful pages out.
 struct Written {
     file: File,
     /// The same, for direct writes.
