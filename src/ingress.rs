@@ -1,7 +1,7 @@
 //! Takes webhooks: proves who sent them, seals them into envelopes, answers once they are on disk.
 //!
-//! [`Ingress::receive`] is the life of a request, a line a step; each step can refuse, and
-//! [`Refusal`] is the one place where that becomes a status.
+//! [`Ingress::receive`] is the life of a request, a line a step, and [`Ingress::keep`] that of the event which it became;
+//! each step can refuse, and [`Refusal`] is the one place where that becomes a status.
 //!
 //! Knows nothing of backends: no broker can slow or fail an answer.
 
@@ -37,6 +37,7 @@ use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 #[cfg(fuzzing)]
 pub use body::decode as decode_body;
@@ -54,7 +55,7 @@ use settings::Ack;
 use crate::catalogue;
 use crate::event::envelope::Attribute;
 use crate::event::{Request, json};
-use crate::journal::{Appended, Journal};
+use crate::journal::{Appended, Journal, Record};
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
@@ -81,6 +82,24 @@ pub struct Ingress {
     in_flight: AtomicUsize,
     /// Bytes of their bodies.
     bodies: room::Held,
+}
+
+/// What a request turned out to be.
+enum Received<'a> {
+    /// An event, to be kept.
+    Event(Begun<'a>),
+    /// A challenge.
+    Handshake(catalogue::Reply),
+}
+
+/// An event that is not on disk yet.
+struct Begun<'a> {
+    record: Record,
+    event: seal::Event,
+    /// When its sender is answered in any case.
+    deadline: Instant,
+    /// What its body takes until then.
+    _room: room::Room<'a>,
 }
 
 /// What an accepted request is answered.
@@ -173,8 +192,18 @@ impl Ingress {
             return self.unknown_source();
         };
         let head = Head::new(request.headers());
+        let client = client(&setup, source, request.peer_addr(), &head);
         let mut span = trace::request(&source.path, || seal::parent(&head));
-        let result = self.receive(&setup, source, &request, &head, payload, &mut span).await;
+        let received = self.receive(&setup, source, client, &request, &head, payload, &mut span).await;
+        // All that is asked of the request is in the event. Freed after the wait for the disk, its headers would have to come
+        // from memory to the processor again.
+        drop(head);
+        drop(request);
+        let result = match received {
+            Ok(Received::Event(begun)) => self.keep(&setup, source, begun, &mut span).await,
+            Ok(Received::Handshake(reply)) => Ok(Reply::Handshake(reply)),
+            Err(refusal) => Err(refusal),
+        };
         span.set("hookferry.source", || source.name.to_string());
         match result {
             Ok(reply) => {
@@ -191,28 +220,30 @@ impl Ingress {
             Err(refusal) => {
                 span.fail(refusal.code());
                 if !refusal.is_of_signature() {
-                    self.note(source, refusal, client(&setup, source, request.peer_addr(), &head).ok().flatten());
+                    self.note(source, refusal, client.ok().flatten());
                 }
                 self.refused(source, refusal)
             }
         }
     }
 
-    /// The life of a request; returns once its event is on disk.
+    /// The life of a request, up to its event.
+    #[expect(clippy::too_many_arguments, reason = "what is known of a request when it begins")]
     async fn receive(
         &self,
         setup: &Setup,
         source: &Source,
+        client: Result<Option<IpAddr>, Refusal>,
         http: &actix_http::Request,
         head: &Head<'_>,
         payload: actix_http::Payload,
         span: &mut Span,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<Received<'_>, Refusal> {
         if self.stopping.load(Ordering::Relaxed) {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(http.method().as_str())?;
-        let client = client(setup, source, http.peer_addr(), head)?;
+        let client = client?;
         source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
         let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
         let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace, &mut room).await?;
@@ -224,10 +255,10 @@ impl Ingress {
             body: &wire,
             public_url: source.public_url.as_deref(),
         };
-        let deadline = tokio::time::Instant::now() + setup.ack_timeout;
+        let deadline = Instant::now() + setup.ack_timeout;
         if let Some(mut reply) = source.provider.handshake(&request, false) {
             prove::act(source, &mut reply, deadline).await?;
-            return Ok(Reply::Handshake(reply));
+            return Ok(Received::Handshake(reply));
         }
         if http.path() != source.path {
             // Of the paths besides the source's own, only handshakes are of use.
@@ -240,7 +271,7 @@ impl Ingress {
         drop(step);
         if let Some(mut reply) = source.provider.handshake(&request, true) {
             prove::act(source, &mut reply, deadline).await?;
-            return Ok(Reply::Handshake(reply));
+            return Ok(Received::Handshake(reply));
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
         let content = body::decode(&wire, encoding, source.max_body)?;
@@ -258,8 +289,14 @@ impl Ingress {
         }
         let key = source.key(&self.journal, &sealed.event);
         let (record, event) = sealed.into_record(key, source.dedup_window, now_ms);
+        Ok(Received::Event(Begun { record, event, deadline, _room: room }))
+    }
+
+    /// The life of an event; returns once it is on disk, and at its backends where the source waits for them.
+    async fn keep(&self, setup: &Setup, source: &Source, begun: Begun<'_>, span: &mut Span) -> Result<Reply, Refusal> {
+        let Begun { record, event, deadline, _room } = begun;
         let step = span.child("append");
-        let appended = tokio::time::timeout_at(deadline, self.journal.append(record)).await;
+        let appended = timeout_at(deadline, self.journal.append(record)).await;
         drop(step);
         let appended = appended.map_err(|_| Refusal::JournalSlow)??;
         if self.conflicts.enter(source, &event, appended) {
@@ -285,7 +322,7 @@ impl Ingress {
         };
         if source.ack == Ack::Published && !is_set_aside {
             let by_all = setup.confirmed.by_all(name, provider, &kind, sequence);
-            tokio::time::timeout_at(deadline, by_all).await.map_err(|_| Refusal::PublishSlow)?;
+            timeout_at(deadline, by_all).await.map_err(|_| Refusal::PublishSlow)?;
         }
         Ok(reply)
     }

@@ -320,10 +320,20 @@ impl Journal {
         lock(&self.shared.cursors).follow(name)
     }
 
-    /// Moves a cursor, or makes it; resolves once that is written (it survives a kill of the process).
-    pub fn save_cursor(&self, name: &str, cursor: Cursor) -> oneshot::Receiver<()> {
+    /// Moves a cursor, or makes it, in memory; it is written with the next one that is saved.
+    pub fn move_cursor(&self, name: &str, cursor: Cursor) {
         lock(&self.shared.cursors).set(name, cursor);
+    }
+
+    /// Has the cursors that moved written; resolves once they are (they survive a kill of the process).
+    pub fn save_cursors(&self) -> oneshot::Receiver<()> {
         self.shared.queue.cursors_moved(false)
+    }
+
+    /// Moves a cursor, or makes it, and has it written.
+    pub fn save_cursor(&self, name: &str, cursor: Cursor) -> oneshot::Receiver<()> {
+        self.move_cursor(name, cursor);
+        self.save_cursors()
     }
 
     /// As [`Self::save_cursor`], resolving once it is on disk.

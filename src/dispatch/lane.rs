@@ -22,6 +22,10 @@ use crate::journal::{Cursor, Journal, Reader};
 /// How much longer than its own limit a backend is given before the lane gives the session up.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
 
+/// How often a cursor is written under load whose broker keeps it as well: that one is right after a kill. Each write wakes the
+/// journal's writer between two batches of events.
+const SAVE_EVERY: Duration = Duration::from_millis(100);
+
 /// Reads, publishes, decides, moves the cursor.
 pub struct Lane {
     status: Arc<Status>,
@@ -38,6 +42,10 @@ pub struct Lane {
     /// Everything up to here is in `pending` or decided.
     upto: u64,
     saved: Option<oneshot::Receiver<()>>,
+    /// When the cursor was last given to be written.
+    saved_at: Instant,
+    /// Whether it has moved since.
+    unsaved: bool,
     attempts: u32,
     /// Whether the next batch is given time to grow.
     grows: bool,
@@ -69,6 +77,8 @@ impl Lane {
             pending: Vec::new(),
             upto: cursor.decided,
             saved: None,
+            saved_at: Instant::now(),
+            unsaved: false,
             attempts: 0,
             grows: false,
             figures,
@@ -228,7 +238,8 @@ impl Lane {
         let (mut run, now_ms) = (None, self.journal.now_ms());
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
         let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
-        for (stored, outcome) in std::mem::take(&mut self.pending).into_iter().zip(outcomes) {
+        let pending = std::mem::take(&mut self.pending);
+        for (stored, outcome) in pending.iter().zip(outcomes) {
             if outcome != Outcome::Delivered
                 && let Some((first, last)) = run.take()
             {
@@ -236,7 +247,7 @@ impl Lane {
             }
             match outcome {
                 Outcome::Delivered => {
-                    self.figures.decided(&stored, took, None);
+                    self.figures.decided(stored, took, None);
                     run = Some((run.map_or(stored.sequence, |(first, _)| first), stored.sequence));
                     self.cursor.published = self.cursor.published.max(stored.sequence);
                     delivered += 1;
@@ -244,16 +255,16 @@ impl Lane {
                 Outcome::Retry(why) => {
                     self.figures.failure(why.reason);
                     failure.get_or_insert(why);
-                    left.push(stored);
+                    left.push(stored.clone());
                 }
                 Outcome::Reject(why) => {
                     self.figures.failure(why.reason);
-                    if let Err(error) = self.bury(&stored, &why).await {
+                    if let Err(error) = self.bury(stored, &why).await {
                         tracing::error!("backend {}: cannot keep a dead letter: {error}", self.status.name);
                         failure.get_or_insert(why);
-                        left.push(stored);
+                        left.push(stored.clone());
                     } else {
-                        self.figures.decided(&stored, took, Some(why.reason));
+                        self.figures.decided(stored, took, Some(why.reason));
                         buried = true;
                     }
                 }
@@ -267,7 +278,11 @@ impl Lane {
         self.pending = left;
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
-        self.save();
+        self.moved();
+        if buried {
+            // Only the journal knows that it is decided.
+            self.save();
+        }
         if buried && failure.as_ref().is_some_and(|failure| failure.reason == Reason::Refused) {
             // What came behind the dead letter was only held back until that was kept.
             return None;
@@ -314,13 +329,27 @@ impl Lane {
         }
     }
 
-    fn save(&mut self) {
+    /// The cursor has moved: whoever looks sees it, and it is written, sooner or later.
+    fn moved(&mut self) {
         self.status.moved(self.cursor.decided, 0);
-        self.saved = Some(self.journal.save_cursor(&cursor_name(&self.status.name), self.cursor));
+        self.journal.move_cursor(&cursor_name(&self.status.name), self.cursor);
+        self.unsaved = true;
+        if !self.limits.keeps_cursor || self.saved_at.elapsed() >= SAVE_EVERY {
+            self.save();
+        }
+    }
+
+    /// Has the cursor written, if it has moved.
+    fn save(&mut self) {
+        if std::mem::take(&mut self.unsaved) {
+            self.saved = Some(self.journal.save_cursors());
+            self.saved_at = Instant::now();
+        }
     }
 
     /// Waits until the cursor is written.
     async fn settled(&mut self) {
+        self.save();
         if let Some(saved) = self.saved.take() {
             // The journal is gone only when the process ends.
             let _ = saved.await;

@@ -42,8 +42,11 @@ impl Conflicts {
     fn swap(&self, id: (&str, &str, &str), body: u32) -> bool {
         let id = self.hasher.hash_one(id);
         let now = id >> 32 << 32 | u64::from(body);
-        // One slot each: a newer id takes an older one's place.
-        let before = self.slots[id as usize % SLOTS].swap(now, Ordering::Relaxed);
+        // One slot each: a newer id takes an older one's place. Read and written apart: a swap would wait for memory, and of
+        // two at the same moment either may be the one that is noticed.
+        let slot = &self.slots[id as usize % SLOTS];
+        let before = slot.load(Ordering::Relaxed);
+        slot.store(now, Ordering::Relaxed);
         before != now && before >> 32 == id >> 32
     }
 }

@@ -70,6 +70,14 @@ impl Index {
         self.window_s = self.window_s.max(window_s);
     }
 
+    /// Looks at the places of keys that are about to be entered, so that memory is waited for once, not by each of them.
+    pub fn approach(&self, keys: impl Iterator<Item = Key>) {
+        for key in keys {
+            let (list, digest) = self.place(key);
+            std::hint::black_box(self.lists[list].as_ref().and_then(|list| list.0.get(list.share(digest)).copied()));
+        }
+    }
+
     /// Enters `key`, seen at `now_s` (Unix time, seconds). `false`: it was there already, not longer ago than
     /// `window_s` seconds. A clock that went back makes nothing older.
     pub fn insert(&mut self, key: Key, now_s: u32, window_s: u64) -> bool {
@@ -262,9 +270,14 @@ impl Entry {
 struct List(Vec<Entry>);
 
 impl List {
-    /// Where the first one that is not before `digest` is or would be. Digests are spread evenly: it is near its share.
+    /// Where `digest` would be if digests were spread quite evenly.
+    fn share(&self, digest: u64) -> usize {
+        ((u128::from(digest) * self.0.len() as u128) >> 64) as usize
+    }
+
+    /// Where the first one that is not before `digest` is or would be: near its share.
     fn search(&self, digest: u64) -> usize {
-        let mut at = ((u128::from(digest) * self.0.len() as u128) >> 64) as usize;
+        let mut at = self.share(digest);
         while at > 0 && self.0[at - 1].digest() >= digest {
             at -= 1;
         }
@@ -288,7 +301,7 @@ impl List {
         let at = self.search(entry.digest());
         if self.0.len() == self.0.capacity() {
             // Twice as many would leave a third of the memory unused.
-            self.0.reserve_exact((self.0.len() / 32).max(4));
+            self.0.reserve_exact(if self.0.len() < 64 { 8 } else { (self.0.len() / 32).max(4) });
         }
         self.0.insert(at, entry);
     }

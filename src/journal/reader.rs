@@ -90,7 +90,8 @@ impl Reader {
         let batches = self.shared.ring.read().unwrap_or_else(PoisonError::into_inner).after(self.after, events)?;
         self.place = None;
         let mut room = Room { events, bytes, any: false };
-        let mut out = Vec::new();
+        let behind = self.tail.borrow().saturating_sub(self.after);
+        let mut out = Vec::with_capacity(events.min(behind as usize));
         for frames in batches {
             if ring::events(&frames, self.after, &mut out, |stored| room.full(stored)) {
                 break;

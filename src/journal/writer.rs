@@ -119,7 +119,7 @@ impl Writer {
     fn append(&mut self, shared: &Shared, batch: Vec<(Record, Answer)>) {
         let need: usize = batch.iter().map(|(record, _)| record.size()).sum();
         if let Err(error) = self.make_room(shared, need as u64) {
-            answer_all(batch.into_iter().map(|(_, answer)| (answer, Err(error))));
+            answer_all(batch.into_iter().map(|(record, answer)| (record, answer, Err(error))));
             return;
         }
         let mut blocks = self.active.end.blocks(need);
@@ -127,11 +127,12 @@ impl Writer {
         let keys_before = self.active.keys.len();
         // A reload may have lengthened it.
         self.index.widen(shared.window_s());
+        self.index.approach(batch.iter().map(|(record, _)| record.key));
         for (record, answer) in batch {
             let time_s = (record.time_ms / 1000) as u32;
             if record.key != Key::NONE {
                 if !self.index.insert(record.key, time_s, record.window_s) {
-                    answers.push((answer, Appended::Duplicate));
+                    answers.push((record, answer, Appended::Duplicate));
                     continue;
                 }
                 self.active.keys.push((record.key, time_s));
@@ -146,7 +147,7 @@ impl Writer {
                 attributes: 0,
             };
             frame.encode(self.active.segment.header.epoch, &record.attributes, &record.body, blocks.out());
-            answers.push((answer, Appended::New(self.next)));
+            answers.push((record, answer, Appended::New(self.next)));
             self.next += 1;
         }
         if blocks.len() > 0
@@ -156,13 +157,13 @@ impl Writer {
                 self.index.remove(key);
             }
             let refusal = self.failed(shared, &error);
-            answer_all(answers.into_iter().map(|(answer, _)| (answer, Err(refusal))));
+            answer_all(answers.into_iter().map(|(record, answer, _)| (record, answer, Err(refusal))));
             return;
         }
         if blocks.len() > 0 {
             self.publish(shared, blocks.into_frames());
         }
-        answer_all(answers.into_iter().map(|(answer, appended)| (answer, Ok(appended))));
+        answer_all(answers.into_iter().map(|(record, answer, appended)| (record, answer, Ok(appended))));
     }
 
     /// Lets readers see what was synced.

@@ -38,6 +38,7 @@ impl Lane {
                 return true;
             }
             self.status.waits(None);
+            self.save();
             let Some(reader) = &mut self.reader else { return false };
             tokio::select! {
                 biased;
@@ -63,7 +64,7 @@ impl Lane {
         }
     }
 
-    /// Reads one batch; what is not routed here counts as decided.
+    /// Reads one batch when nothing is pending; what is not routed here counts as decided.
     pub(super) async fn read(&mut self) {
         let Some(mut reader) = self.reader.take() else { return };
         let (events, bytes) = (self.limits.events, self.limits.bytes);
@@ -87,17 +88,18 @@ impl Lane {
             }
         };
         match batch {
-            Ok(batch) => {
+            Ok(mut batch) => {
                 self.upto = reader.position();
                 let (routes, name) = (self.routes.load(), &self.status.name);
-                self.pending.extend(batch.into_iter().filter(|stored| {
+                batch.retain(|stored| {
                     let event = &stored.envelope;
                     event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
-                }));
+                });
+                self.pending = batch;
                 self.status.waits(self.pending.first());
                 if self.pending.is_empty() {
                     self.cursor.decided = self.upto;
-                    self.save();
+                    self.moved();
                 }
             }
             Err(error) => {
@@ -114,15 +116,17 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Arc;
 
     use futures_util::FutureExt as _;
 
+    use super::super::SAVE_EVERY;
     use super::*;
     use crate::backend::memory::Memory;
     use crate::dispatch::replay::Replays;
     use crate::dispatch::status::Status;
-    use crate::dispatch::{Ending, tests};
+    use crate::dispatch::{Ending, Options, tests};
     use crate::event::BackendName;
     use crate::event::route::Routes;
     use crate::journal::Cursor;
@@ -134,15 +138,46 @@ mod tests {
         assert!(!grows(BUSY - 1, 1, limits) && !grows(BUSY, 4000, limits));
     }
 
+    /// A lane named `a` on the journal of `dir`, that does not run.
+    fn idle(dir: &Path, backend: Memory, ending: &Ending) -> (Lane, Options) {
+        let name = "a".parse::<BackendName>().unwrap();
+        let options = tests::options(dir, Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
+        let replays = Replays::open(&options.dead, &options.journal, &[]);
+        let none = Cursor { decided: 0, published: 0 };
+        let lane =
+            Lane::new(&options, &replays, Arc::new(Status::new(name, 0)), Arc::new(backend), none, ending.clone());
+        (lane, options)
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_its_broker_keeps_is_written_now_and_then_and_before_a_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut lane, options) = idle(dir.path(), Memory::with_cursor(), &Ending::default());
+        let mut is_saved_after = |act: fn(&mut Lane)| {
+            lane.saved = None;
+            act(&mut lane);
+            lane.saved.is_some()
+        };
+        assert!(!is_saved_after(Lane::moved), "under load");
+        assert!(is_saved_after(|lane| assert!(lane.fill().now_or_never().is_none())), "nothing to do");
+        assert!(!is_saved_after(|lane| assert!(lane.fill().now_or_never().is_none())), "not moved since");
+        assert!(is_saved_after(|lane| {
+            lane.saved_at -= SAVE_EVERY;
+            lane.moved();
+        }));
+        assert!(!is_saved_after(Lane::moved), "right after it");
+        assert!(is_saved_after(|lane| {
+            lane.limits.keeps_cursor = false;
+            lane.moved();
+        }));
+        options.journal.close();
+    }
+
     #[tokio::test]
     async fn a_lane_lets_its_batch_grow_under_load_alone() {
-        let (dir, name) = (tempfile::tempdir().unwrap(), "a".parse::<BackendName>().unwrap());
-        let routes = Routes::new(vec![name.clone()], Vec::new(), Vec::new());
-        let options = tests::options(dir.path(), routes.clone());
-        let replays = Replays::open(&options.dead, &options.journal, &[]);
-        let (status, ending) = (Arc::new(Status::new(name, 0)), Ending::default());
-        let none = Cursor { decided: 0, published: 0 };
-        let mut lane = Lane::new(&options, &replays, status, Arc::new(Memory::default()), none, ending.clone());
+        let (dir, ending) = (tempfile::tempdir().unwrap(), Ending::default());
+        let (mut lane, options) = idle(dir.path(), Memory::default(), &ending);
+        let routes = Routes::clone(&options.routes.load());
         let waits = |lane: &Lane| lane.gather().now_or_never().is_none();
         assert!(!waits(&lane), "before the first batch");
         lane.grows = true;
