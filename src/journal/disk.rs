@@ -10,8 +10,8 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::{Advice, OFlags};
 
-/// Bytes that are zeroed with one call.
-const ZEROS: usize = 1 << 20;
+/// Bytes that are zeroed with one call: a sync of events waits for the call that is under way.
+const ZEROS: usize = 256 << 10;
 /// What file systems read and write at least, bytes; few disks have larger sectors.
 pub const BLOCK: usize = 4096;
 /// Writes of so many bytes go past the page cache: batches under load. A smaller one costs little, and a cursor before it in the
