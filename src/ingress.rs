@@ -98,8 +98,8 @@ struct Begun<'a> {
     event: seal::Event,
     /// When its sender is answered in any case.
     deadline: Instant,
-    /// What its body takes until then.
-    _room: room::Room<'a>,
+    /// What its body takes until it is on disk.
+    room: room::Room<'a>,
 }
 
 /// What an accepted request is answered.
@@ -289,15 +289,16 @@ impl Ingress {
         }
         let key = source.key(&self.journal, &sealed.event);
         let (record, event) = sealed.into_record(key, source.dedup_window, now_ms);
-        Ok(Received::Event(Begun { record, event, deadline, _room: room }))
+        Ok(Received::Event(Begun { record, event, deadline, room }))
     }
 
     /// The life of an event; returns once it is on disk, and at its backends where the source waits for them.
     async fn keep(&self, setup: &Setup, source: &Source, begun: Begun<'_>, span: &mut Span) -> Result<Reply, Refusal> {
-        let Begun { record, event, deadline, _room } = begun;
+        let Begun { record, event, deadline, room } = begun;
         let step = span.child("append");
         let appended = timeout_at(deadline, self.journal.append(record)).await;
         drop(step);
+        drop(room);
         let appended = appended.map_err(|_| Refusal::JournalSlow)??;
         if self.conflicts.enter(source, &event, appended) {
             source.figures.id_conflicts.inc();

@@ -338,7 +338,7 @@ impl Journal {
 
     /// As [`Self::save_cursor`], resolving once it is on disk.
     pub fn sync_cursor(&self, name: &str, cursor: Cursor) -> oneshot::Receiver<()> {
-        lock(&self.shared.cursors).set(name, cursor);
+        self.move_cursor(name, cursor);
         self.shared.queue.cursors_moved(true)
     }
 

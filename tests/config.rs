@@ -326,13 +326,9 @@ fn no_secret_is_in_a_debug_output_or_a_message() {
 fn a_secret_that_became_part_of_a_key_is_not_shown() {
     let yaml = "sources:\n  one: {provider: github, secrets:hunter2}\n  two: {secrets hunter2}\n  three:\n    secrets:hunter2\n";
     let text = setup("[sources.four]\n\"secrets=hunter2\" = 1").file("b.yaml", yaml).mistakes();
-    for told in [
-        "b.yaml: sources.one.secrets:…: unknown key",
-        "b.yaml: sources.two.secrets …: unknown key",
-        "b.yaml: sources.three: must be a table of keys, not a text",
-        "a.toml: sources.four.secrets=…: unknown key",
-    ] {
-        assert!(text.contains(told), "{text}");
+    for told in ["one.secrets…: unknown", "two.secrets…: unknown", "three: must be a table", "four.secrets…: unknown"]
+    {
+        assert!(text.contains(&format!("sources.{told}")), "{text}");
     }
     assert!(!text.contains("hunter2"), "{text}");
 }

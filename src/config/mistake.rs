@@ -16,8 +16,12 @@ pub struct Mistake {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file)?;
-        if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+        // What follows is likely a value that lost its place, maybe a secret: `secret:abc` is a key in YAML.
+        let mark = self.key.find(|c: char| matches!(c, ':' | '=') || c.is_whitespace());
+        match mark {
+            Some(mark) => write!(f, "{}…: ", &self.key[..mark])?,
+            None if self.key.is_empty() => {}
+            None => write!(f, "{}: ", self.key)?,
         }
         f.write_str(&self.what)
     }

@@ -139,14 +139,10 @@ pub fn steps(key: &str) -> impl Iterator<Item = &str> {
     key.split(['.', '[', ']']).filter(|step| !step.is_empty())
 }
 
-/// `a.b[0].c`. What follows a colon, an equals sign or a space in a key is left out: it may be a secret that lost its place
-/// (`secret:abc` is a key in YAML).
+/// `a.b[0].c`.
 fn dotted(path: &[String]) -> String {
     let mut text = String::new();
     for part in path {
-        let mark = part.char_indices().find(|&(_, c)| matches!(c, ':' | '=') || c.is_whitespace());
-        let short = mark.map(|(at, c)| format!("{}{c}…", &part[..at]));
-        let part = short.as_ref().unwrap_or(part);
         if part.parse::<usize>().is_ok() {
             text.push_str(&format!("[{part}]"));
         } else {
@@ -196,19 +192,21 @@ fn explain(error: &ConfigError, key: Option<&String>) -> String {
         return format!("`{variant}` is not one of its values");
     }
     if let (true, Some(expected)) = (text.starts_with("invalid type: string "), text.rfind(", expected ")) {
-        let expected = &text[expected + ", expected ".len()..];
-        let expected = if expected.starts_with("struct ") { "a table of keys" } else { expected };
-        return format!("must be {expected}, not a text");
+        return format!("must be {}, not a text", in_words(&text[expected + ", expected ".len()..]));
     }
     if let Some((found, expected)) = text.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
     {
         // `64-bit integer` is no word of a configuration.
-        return format!("must be {expected}, not {}", found.trim_start_matches("64-bit "));
+        return format!("must be {}, not {}", in_words(expected), found.trim_start_matches("64-bit "));
     }
     match key {
         Some(key) => text.replace(&format!(" for key `{key}`"), ""),
         None => text,
     }
+}
+
+fn in_words(expected: &str) -> &str {
+    if expected.starts_with("struct ") { "a table of keys" } else { expected }
 }
 
 fn child<'a>(value: &'a mut Value, part: &str) -> Option<&'a mut Value> {

@@ -173,7 +173,7 @@ impl Lane {
                 if self.upto < there {
                     self.restart_from(there);
                 }
-                self.status.moved(there, 0);
+                self.moved();
             }
             None if self.limits.keeps_cursor && self.cursor.published > 0 => tracing::warn!(
                 "backend {} does not know what it was sent: its cursor is missing; going on after {}, replay what is missing there",
@@ -195,6 +195,9 @@ impl Lane {
 
     async fn unpaused(&mut self) -> bool {
         let mut paused = self.status.paused();
+        if *paused.borrow() {
+            self.save();
+        }
         tokio::select! {
             biased;
             resumed = paused.wait_for(|paused| !paused) => resumed.is_ok(),
@@ -312,6 +315,7 @@ impl Lane {
     }
 
     fn failed(&mut self, failure: &Failure) {
+        self.save();
         self.attempts = self.attempts.saturating_add(1);
         self.figures.up.set(0);
         if self.status.down(failure, self.journal.now_ms()) {

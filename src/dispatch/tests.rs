@@ -300,6 +300,28 @@ async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
 }
 
 #[tokio::test]
+async fn what_a_broker_has_is_decided_where_the_journal_was_not_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Memory::with_cursor();
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
+    for _ in 0..3 {
+        bench.append("s.t", 10).await;
+    }
+    bench.arrived(0, &[1, 2, 3]).await;
+    let cursor = cursor_name(&bench.names[0]);
+    bench.stop().await;
+    // As after a kill before the cursor was written.
+    let journal = options(dir.path(), Routes::new(Vec::new(), Vec::new(), Vec::new())).journal;
+    journal.sync_cursor(&cursor, Cursor { decided: 1, published: 1 }).await.unwrap();
+    journal.close();
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
+    let decided = || bench.options.journal.cursors()[&cursor].decided;
+    until(|| decided() == 3, || format!("3, found {}", decided())).await;
+    bench.arrived(0, &[1, 2, 3]).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_lane_that_panics_is_started_again_and_misses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::default();

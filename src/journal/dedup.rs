@@ -301,7 +301,7 @@ impl List {
         let at = self.search(entry.digest());
         if self.0.len() == self.0.capacity() {
             // Twice as many would leave a third of the memory unused.
-            self.0.reserve_exact(if self.0.len() < 64 { 8 } else { (self.0.len() / 32).max(4) });
+            self.0.reserve_exact((self.0.len() / 32).max(8));
         }
         self.0.insert(at, entry);
     }

@@ -118,6 +118,7 @@ impl Lane {
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
+    use std::time::Instant;
 
     use futures_util::FutureExt as _;
 
@@ -153,23 +154,37 @@ mod tests {
     async fn a_cursor_that_its_broker_keeps_is_written_now_and_then_and_before_a_wait() {
         let dir = tempfile::tempdir().unwrap();
         let (mut lane, options) = idle(dir.path(), Memory::with_cursor(), &Ending::default());
-        let mut is_saved_after = |act: fn(&mut Lane)| {
+        let mut is_saved_after = |act: &dyn Fn(&mut Lane)| {
             lane.saved = None;
             act(&mut lane);
             lane.saved.is_some()
         };
-        assert!(!is_saved_after(Lane::moved), "under load");
-        assert!(is_saved_after(|lane| assert!(lane.fill().now_or_never().is_none())), "nothing to do");
-        assert!(!is_saved_after(|lane| assert!(lane.fill().now_or_never().is_none())), "not moved since");
-        assert!(is_saved_after(|lane| {
-            lane.saved_at -= SAVE_EVERY;
+        let moves = |lane: &mut Lane| {
+            // However slow the machine: the last time is not long ago.
+            lane.saved_at = Instant::now() + SAVE_EVERY;
             lane.moved();
-        }));
-        assert!(!is_saved_after(Lane::moved), "right after it");
-        assert!(is_saved_after(|lane| {
+        };
+        let fills = |lane: &mut Lane| assert!(lane.fill().now_or_never().is_none());
+        assert!(!is_saved_after(&moves), "under load");
+        assert!(is_saved_after(&fills), "nothing to do");
+        assert!(!is_saved_after(&fills), "not moved since");
+        let late = |lane: &mut Lane| {
+            lane.saved_at -= 2 * SAVE_EVERY;
+            lane.moved();
+        };
+        assert!(!is_saved_after(&moves) && is_saved_after(&late), "a while later");
+        let fails = |lane: &mut Lane| lane.failed(&Failure::new(Reason::Connection, "gone"));
+        assert!(!is_saved_after(&moves) && is_saved_after(&fails), "in an outage");
+        let pauses = |lane: &mut Lane| {
+            lane.status.pause(true);
+            assert!(lane.unpaused().now_or_never().is_none());
+        };
+        assert!(!is_saved_after(&moves) && is_saved_after(&pauses), "in a pause");
+        let keeps_none = |lane: &mut Lane| {
             lane.limits.keeps_cursor = false;
             lane.moved();
-        }));
+        };
+        assert!(is_saved_after(&keeps_none), "only the journal knows");
         options.journal.close();
     }
 
