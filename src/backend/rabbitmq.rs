@@ -212,7 +212,8 @@ impl Link {
                 if payload.len() > largest {
                     return Flight::refused(message::too_large(payload.len(), largest));
                 }
-                Flight::launch(&self.channel, self.exchange.clone(), routing_key, properties, payload).await
+                let (channel, exchange) = (&self.channel, self.exchange.clone());
+                Flight::launch(channel, exchange, routing_key, properties, payload, &mut self.returned).await
             }
             Err(failure) => Flight::refused(failure),
         }

@@ -57,13 +57,14 @@ impl Flight {
         Self { id: None, routing_key: ShortString::default(), bytes: 0, confirm: None, fate: Fate::Refused(failure) }
     }
 
-    /// Hands a message to the connection, without waiting for anything.
+    /// Hands a message to the connection, without waiting for anything; notes what the broker gives back meanwhile.
     pub async fn launch(
         channel: &Channel,
         exchange: ShortString,
         routing_key: ShortString,
         properties: BasicProperties,
         payload: Bytes,
+        returned: &mut Vec<Return>,
     ) -> Self {
         let (id, bytes) = (properties.message_id().clone(), payload.len());
         let (channel, key) = (channel.clone(), routing_key.clone());
@@ -74,9 +75,9 @@ impl Flight {
         // The first poll queues the frames, so messages leave in the order of their launch.
         let early = poll_fn(|cx| Poll::Ready(confirm.as_mut().poll(cx))).await;
         let mut flight = Self { id, routing_key, bytes, confirm: Some(confirm), fate: Fate::Pending };
-        // Before the broker can have answered, only an error is possible.
+        // An error; or this thread was held up for as long as the broker took to answer.
         if let Poll::Ready(result) = early {
-            flight.settle(result, &mut Vec::new());
+            flight.settle(result, returned);
         }
         flight
     }
