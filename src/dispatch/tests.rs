@@ -62,6 +62,16 @@ async fn start_one(dir: &Path, backend: impl Backend + 'static) -> Bench {
     Bench { options, dispatch, queues: Vec::new(), names: vec![name] }
 }
 
+/// A lane for `queue` that has delivered three events.
+async fn with_three(dir: &Path, queue: &Memory) -> Bench {
+    let bench = start(dir, std::slice::from_ref(queue)).await;
+    for _ in 0..3 {
+        bench.append("s.t", 10).await;
+    }
+    bench.arrived(0, &[1, 2, 3]).await;
+    bench
+}
+
 impl Bench {
     async fn append(&self, kind: &str, bytes: usize) -> u64 {
         append(&self.options.journal, kind, bytes).await
@@ -303,11 +313,7 @@ async fn a_replay_does_not_move_a_cursor_that_lies_beside_the_data() {
 async fn what_a_broker_has_is_decided_where_the_journal_was_not_told() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::with_cursor();
-    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
-    for _ in 0..3 {
-        bench.append("s.t", 10).await;
-    }
-    bench.arrived(0, &[1, 2, 3]).await;
+    let bench = with_three(dir.path(), &queue).await;
     let cursor = cursor_name(&bench.names[0]);
     bench.stop().await;
     // As after a kill before the cursor was written.
@@ -356,11 +362,7 @@ async fn a_stop_in_the_middle_of_a_backlog_doubles_nothing() {
 async fn a_backend_that_knows_positions_of_another_journal_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let queue = Memory::with_cursor();
-    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
-    for _ in 0..3 {
-        bench.append("s.t", 10).await;
-    }
-    bench.arrived(0, &[1, 2, 3]).await;
+    let bench = with_three(dir.path(), &queue).await;
     bench.stop().await;
     // The journal is put back to a state before those.
     let dir = tempfile::tempdir().unwrap();
