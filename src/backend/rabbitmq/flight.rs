@@ -68,18 +68,22 @@ impl Flight {
     ) -> Self {
         let (id, bytes) = (properties.message_id().clone(), payload.len());
         let (channel, key) = (channel.clone(), routing_key.clone());
-        let mut confirm: Confirm = Box::pin(async move {
+        let confirm = Box::pin(async move {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
             channel.basic_publish(exchange, key, options, &payload, properties).await?.await
         });
-        // The first poll queues the frames, so messages leave in the order of their launch.
-        let early = poll_fn(|cx| Poll::Ready(confirm.as_mut().poll(cx))).await;
-        let mut flight = Self { id, routing_key, bytes, confirm: Some(confirm), fate: Fate::Pending };
-        // An error; or this thread was held up for as long as the broker took to answer.
-        if let Poll::Ready(result) = early {
-            flight.settle(result, returned);
+        let flight = Self { id, routing_key, bytes, confirm: None, fate: Fate::Pending };
+        flight.take_off(confirm, returned).await
+    }
+
+    /// Polls once. The first poll queues the frames, so messages leave in the order of their launch.
+    async fn take_off(mut self, mut confirm: Confirm, returned: &mut Vec<Return>) -> Self {
+        match poll_fn(|cx| Poll::Ready(confirm.as_mut().poll(cx))).await {
+            // An error; or this thread was held up for as long as the broker took to answer.
+            Poll::Ready(result) => self.settle(result, returned),
+            Poll::Pending => self.confirm = Some(confirm),
         }
-        flight
+        self
     }
 
     /// Waits for the broker's word, at most until `deadline`; notes what it gives back.
@@ -152,6 +156,8 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
+    use lapin::message::{BasicReturnMessage, Delivery};
+
     use super::*;
 
     fn flight(id: &str, fate: Fate) -> Flight {
@@ -180,6 +186,17 @@ mod tests {
         let lost = flight("lost", Fate::Acked { foreign: false });
         check(&routed, &[back("lost")], true, "delivered");
         check(&lost, &[back("lost")], true, "retry unroutable");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_back_before_anybody_waits_for_it_is_not_delivered() {
+        let properties = BasicProperties::default().with_message_id("lost".into());
+        let delivery = Delivery { properties, ..Delivery::mock(1, "e".into(), "k".into(), false, Vec::new()) };
+        let back = BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() };
+        let confirm = Box::pin(std::future::ready(Ok(Confirmation::Ack(Some(back)))));
+        let mut returned = Vec::new();
+        let lost = flight("lost", Fate::Pending).take_off(confirm, &mut returned).await;
+        check(&lost, &returned, true, "retry unroutable");
     }
 
     #[test]
