@@ -1,17 +1,20 @@
 //! What is written to a segment at once: whole blocks, at their place in memory as on disk.
 //!
 //! A block that is written in part would be read from the disk first, and only whole ones can go past the page cache
-//! ([`super::disk::DiskFile::write_all_at`]): the block that the last write has begun is written again with what it held,
+//! ([`super::direct`]): the block that the last write has begun is written again with what it held,
 //! the last one is filled up with zeros.
 
 use std::io;
 
 use bytes::Bytes;
 
+use super::direct::DIRECT;
 use super::disk::{BLOCK, DiskFile};
+use super::format::Frame;
+use super::memory::{Memory, Pool};
 
-/// Frames of this many bytes are kept where they were put together: what lies around them is little beside them.
-const LARGE: usize = 16 * BLOCK;
+/// Frames of this many bytes are kept where they were put together; fewer would hold a whole huge page.
+const LARGE: usize = 256 * BLOCK;
 
 /// Where the frames of a segment end.
 pub struct End {
@@ -33,13 +36,14 @@ impl End {
         Ok(Self { offset, begun })
     }
 
-    /// Room for frames of `room` bytes.
-    pub fn blocks(&self, room: usize) -> Blocks {
-        let mut bytes = Vec::<u8>::with_capacity(self.begun.len() + room + 2 * BLOCK);
-        let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
-        bytes.resize(start, 0);
-        bytes.extend_from_slice(&self.begun);
-        Blocks { start, frames: bytes.len(), bytes }
+    /// Room for frames of `room` bytes, in memory of `pool` if they are many.
+    pub fn blocks(&self, room: usize, pool: &Pool) -> Blocks {
+        let most = self.begun.len() + room + 2 * BLOCK;
+        let mut memory = if room < DIRECT { Memory::heap(most) } else { pool.take(most) };
+        let start = memory.as_ptr().align_offset(BLOCK).min(BLOCK);
+        let frames = start + self.begun.len();
+        memory[start..frames].copy_from_slice(&self.begun);
+        Blocks { memory, start, frames, end: frames }
     }
 
     /// Writes `blocks` here, nothing but their frames beyond `limit`, and moves behind them.
@@ -47,16 +51,14 @@ impl End {
     /// # Errors
     /// The file cannot be written; a part of them may be.
     pub fn write(&mut self, blocks: &mut Blocks, file: &dyn DiskFile, limit: u64) -> io::Result<()> {
-        let filled = blocks.bytes.len();
         let end = self.offset + blocks.len() as u64;
         let padding = end.next_multiple_of(BLOCK as u64).min(limit.max(end)) - end;
-        blocks.bytes.resize(filled + padding as usize, 0);
-        let written = file.write_all_at(&blocks.bytes[blocks.start..], self.offset - self.begun.len() as u64);
-        blocks.bytes.truncate(filled);
-        written?;
+        let padded = blocks.end + padding as usize;
+        blocks.memory[blocks.end..padded].fill(0);
+        file.write_all_at(&blocks.memory[blocks.start..padded], self.offset - self.begun.len() as u64)?;
         self.offset = end;
         self.begun.clear();
-        let begun = &blocks.bytes[blocks.start..];
+        let begun = &blocks.memory[blocks.start..blocks.end];
         self.begun.extend_from_slice(&begun[begun.len() / BLOCK * BLOCK..]);
         Ok(())
     }
@@ -64,31 +66,35 @@ impl End {
 
 /// Frames that are put together for one write.
 pub struct Blocks {
-    bytes: Vec<u8>,
+    memory: Memory,
     /// Where the first block begins: an address that the disk takes.
     start: usize,
     /// Where the new frames begin.
     frames: usize,
+    /// Where they end.
+    end: usize,
 }
 
 impl Blocks {
-    /// What the frames are appended to.
-    pub fn out(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
+    /// Appends a frame, for which there must be room.
+    pub fn push(&mut self, frame: &Frame, epoch: u32, attributes: &[u8], body: &[u8]) {
+        let mut rest = &mut self.memory[self.end..];
+        let room = rest.len();
+        frame.encode(epoch, attributes, body, &mut rest);
+        self.end += room - rest.len();
     }
 
     /// Bytes of the frames.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.frames
+        self.end - self.frames
     }
 
     /// The frames.
-    pub fn into_frames(mut self) -> Bytes {
+    pub fn into_frames(self) -> Bytes {
         if self.len() < LARGE {
-            return Bytes::copy_from_slice(&self.bytes[self.frames..]);
+            return Bytes::copy_from_slice(&self.memory[self.frames..self.end]);
         }
-        self.bytes.shrink_to_fit();
-        Bytes::from(self.bytes).slice(self.frames..)
+        Bytes::from_owner(self.memory).slice(self.frames..self.end)
     }
 }
 
@@ -132,9 +138,16 @@ mod tests {
         }
     }
 
+    impl Blocks {
+        fn put(&mut self, frames: &[u8]) {
+            self.memory[self.end..][..frames.len()].copy_from_slice(frames);
+            self.end += frames.len();
+        }
+    }
+
     fn put(end: &mut End, file: &Noting, frames: &[u8], limit: u64) -> Bytes {
-        let mut blocks = end.blocks(frames.len());
-        blocks.out().extend_from_slice(frames);
+        let mut blocks = end.blocks(frames.len(), &Pool::default());
+        blocks.put(frames);
         assert_eq!(blocks.len(), frames.len());
         end.write(&mut blocks, file, limit).unwrap();
         blocks.into_frames()

@@ -5,18 +5,28 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{Advice, OFlags};
+use rustix::fs::{Advice, FallocateFlags};
+use rustix::io::Errno;
+
+use super::direct::Written;
+use super::memory::Pool;
 
 /// Bytes that are zeroed with one call: a sync of events waits for the call that is under way.
 const ZEROS: usize = 256 << 10;
 /// What file systems read and write at least, bytes; few disks have larger sectors.
 pub const BLOCK: usize = 4096;
-/// Writes of so many bytes go past the page cache: batches under load. A smaller one costs little, and a cursor before it in the
-/// same block would have to reach the disk first.
-const LARGE: usize = 4 * BLOCK;
+
+/// What the zeros of a new file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Zeros {
+    /// On disk: what is written over them later changes nothing else at its sync, and costs the disk twice its bytes.
+    Written,
+    /// Blocks that are set aside: each sync of what is written there for the first time says so on disk as well.
+    /// Where a file system knows no such blocks the file is empty.
+    Reserved,
+}
 
 /// Where the journal's files are. Names of files are durable after [`Disk::sync_dir`], their bytes after a sync of the file.
 pub trait Disk: Send + Sync {
@@ -32,8 +42,8 @@ pub trait Disk: Send + Sync {
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Makes an empty file, in place of one that is there, open for reading and writing.
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Makes a file of `bytes` zeros, in place of one that is there, synced, open for reading and writing.
-    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>>;
+    /// Makes a file of `bytes` zeros, in place of one that is there, open for reading and writing.
+    fn create_zeroed(&self, path: &Path, bytes: u64, zeros: Zeros) -> io::Result<Box<dyn DiskFile>>;
     /// Gives a file another name, in place of one that has it.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -118,13 +128,18 @@ impl Disk for System {
         Ok(Box::new(Written::open(path, new_file(path)?)))
     }
 
-    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn create_zeroed(&self, path: &Path, bytes: u64, zeros: Zeros) -> io::Result<Box<dyn DiskFile>> {
         let file = Written::open(path, new_file(path)?);
-        let zeros = vec![0; ZEROS + BLOCK];
-        let aligned = &zeros[zeros.as_ptr().align_offset(BLOCK)..][..ZEROS];
+        if zeros == Zeros::Reserved {
+            return match rustix::fs::fallocate(&file.file, FallocateFlags::empty(), 0, bytes) {
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(Box::new(file)),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let zeros = Pool::default().take(ZEROS);
         let mut offset = 0;
         while offset < bytes {
-            let part = &aligned[..ZEROS.min(usize::try_from(bytes - offset).unwrap_or(ZEROS))];
+            let part = &zeros[..ZEROS.min(usize::try_from(bytes - offset).unwrap_or(ZEROS))];
             file.write_all_at(part, offset)?;
             offset += part.len() as u64;
         }
@@ -158,66 +173,8 @@ pub fn is_full(error: &io::Error) -> bool {
 }
 
 /// An empty file, whatever was there; the group may read it.
-fn new_file(path: &Path) -> io::Result<File> {
+pub fn new_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o640).open(path)
-}
-
-/// A file that is written to, what is large past the page cache if possible: a copy of every event there would cost as much
-/// as its signature, and push useful pages out.
-struct Written {
-    file: File,
-    /// The same, for direct writes.
-    direct: Option<File>,
-    /// The file system takes no direct writes.
-    refused: AtomicBool,
-}
-
-impl Written {
-    fn open(path: &Path, file: File) -> Self {
-        let direct = OpenOptions::new().write(true).custom_flags(OFlags::DIRECT.bits() as i32).open(path);
-        Self { file, direct: direct.ok(), refused: false.into() }
-    }
-}
-
-impl DiskFile for Written {
-    fn size(&self) -> io::Result<u64> {
-        self.file.size()
-    }
-
-    fn modified_ms(&self) -> u64 {
-        self.file.modified_ms()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        FileExt::read_at(&self.file, buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let whole = offset.is_multiple_of(BLOCK as u64) && bytes.len().is_multiple_of(BLOCK) && bytes.len() >= LARGE;
-        if let Some(direct) = &self.direct
-            && whole
-            && bytes.as_ptr().align_offset(BLOCK) == 0
-            && !self.refused.load(Ordering::Relaxed)
-        {
-            match FileExt::write_all_at(direct, bytes, offset) {
-                // Not every file system takes such writes.
-                Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-                    tracing::debug!("direct writes are refused, the page cache takes them: {error}");
-                    self.refused.store(true, Ordering::Relaxed);
-                }
-                written => return written,
-            }
-        }
-        FileExt::write_all_at(&self.file, bytes, offset)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
-    }
 }
 
 impl DiskFile for File {
@@ -249,7 +206,7 @@ impl DiskFile for File {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::super::scan::read_up_to;
     use super::*;
@@ -342,56 +299,13 @@ mod tests {
             let path = dir.path().join("x");
             for bytes in [64 << 10, 3 << 19, (2 << 20) + 1] {
                 std::fs::write(&path, vec![7; 5 << 20]).unwrap();
-                let file = System.create_zeroed(&path, bytes).unwrap();
-                assert_eq!(file.size().unwrap(), bytes);
-                assert!(System.read(&path).unwrap().iter().all(|&byte| byte == 0));
-                file.write_all_at(b"x", bytes - 1).unwrap();
+                for zeros in [Zeros::Written, Zeros::Reserved] {
+                    let file = System.create_zeroed(&path, bytes, zeros).unwrap();
+                    assert_eq!(file.size().unwrap(), bytes);
+                    assert!(System.read(&path).unwrap().iter().all(|&byte| byte == 0));
+                    file.write_all_at(b"x", bytes - 1).unwrap();
+                }
             }
         }
-    }
-
-    /// Many blocks of `byte` at an address that a direct write takes, and the same beside it.
-    fn block(byte: u8, bytes: &mut Vec<u8>) -> (&[u8], &[u8]) {
-        bytes.resize(LARGE + BLOCK + 1, byte);
-        let start = bytes.as_ptr().align_offset(BLOCK).min(BLOCK);
-        let beside = if start == 0 { 1 } else { 0 };
-        (&bytes[start..][..LARGE], &bytes[beside..][..LARGE])
-    }
-
-    #[test]
-    fn what_is_written_past_the_page_cache_and_through_it_is_one_file() {
-        for dir in [tempfile::tempdir_in(".").unwrap(), tempfile::tempdir_in("/dev/shm").unwrap()] {
-            let path = dir.path().join("x");
-            let file = Written::open(&path, new_file(&path).unwrap());
-            let mut memory = (Vec::new(), Vec::new());
-            let ((a, _), (_, b)) = (block(b'a', &mut memory.0), block(b'b', &mut memory.1));
-            for (bytes, offset) in [(b, 0), (a, LARGE as u64), (b, 2 * LARGE as u64 - 1), (a, 0), (&b[..1], 1)] {
-                file.write_all_at(bytes, offset).unwrap();
-                let mut read = vec![0; bytes.len()];
-                System.open(&path).unwrap().read_exact_at(&mut read, offset).unwrap();
-                assert_eq!(read, bytes);
-            }
-            DiskFile::sync_data(&file).unwrap();
-            // ext4, XFS and Btrfs, as <linux/magic.h> numbers them, take direct writes.
-            if [0xef53, 0x5846_5342, 0x9123_683e].contains(&rustix::fs::statfs(dir.path()).unwrap().f_type) {
-                assert!(file.direct.is_some() && !file.refused.load(Ordering::Relaxed));
-            }
-            let whole = [b"ab", &[b'a'; 2 * LARGE - 3][..], &[b'b'; LARGE]].concat();
-            assert_eq!(System.read(&path).unwrap(), whole);
-        }
-    }
-
-    #[test]
-    fn where_direct_writes_are_refused_the_page_cache_takes_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        // It takes numbers only, and says EINVAL to everything else.
-        let refusing = OpenOptions::new().write(true).open("/proc/self/oom_score_adj").unwrap();
-        let file = Written { file: new_file(&path).unwrap(), direct: Some(refusing), refused: false.into() };
-        let mut memory = Vec::new();
-        let (aligned, _) = block(b'a', &mut memory);
-        file.write_all_at(aligned, 0).unwrap();
-        assert!(file.refused.load(Ordering::Relaxed), "not asked again");
-        assert_eq!(System.read(&path).unwrap(), aligned);
     }
 }

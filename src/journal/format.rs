@@ -13,6 +13,8 @@
 //! `previous end` bounds the segment before: what stands behind it there was refused to its senders.
 //! `unsynced` is the distance to the last sequence that was known to be on disk when the frame was written.
 
+use bytes::BufMut;
+
 use super::Key;
 
 /// Version of the format; a newer one is refused untouched.
@@ -161,23 +163,22 @@ impl Frame {
     }
 
     /// Appends the whole frame to `out`. `self.length` and `self.attributes` are taken from the parts.
-    pub fn encode(&self, epoch: u32, attributes: &[u8], body: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
+    pub fn encode(&self, epoch: u32, attributes: &[u8], body: &[u8], out: &mut impl BufMut) {
         let length = attributes.len() + body.len();
-        out.extend_from_slice(&(length as u32).to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.sequence.to_le_bytes());
-        out.extend_from_slice(&self.time_ms.to_le_bytes());
-        out.extend_from_slice(&self.key.0);
-        out.push(self.kind.code());
-        out.push(0);
-        out.extend_from_slice(&self.unsynced.to_le_bytes());
-        out.extend_from_slice(&(attributes.len() as u32).to_le_bytes());
-        out.extend_from_slice(attributes);
-        out.extend_from_slice(body);
-        let crc = checksum(epoch, &out[start..]);
-        out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
-        out.resize(start + Self::size(length), 0);
+        let mut head = [0; FRAME_BYTES];
+        head[0..4].copy_from_slice(&(length as u32).to_le_bytes());
+        head[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        head[16..24].copy_from_slice(&self.time_ms.to_le_bytes());
+        head[24..40].copy_from_slice(&self.key.0);
+        head[40] = self.kind.code();
+        head[42..44].copy_from_slice(&self.unsynced.to_le_bytes());
+        head[44..48].copy_from_slice(&(attributes.len() as u32).to_le_bytes());
+        let crc = [attributes, body].into_iter().fold(checksum(epoch, &head), crc32c::crc32c_append);
+        head[4..8].copy_from_slice(&crc.to_le_bytes());
+        for part in [&head, attributes, body] {
+            out.put_slice(part);
+        }
+        out.put_bytes(0, Self::size(length) - FRAME_BYTES - length);
     }
 
     /// Reads the fixed part at the start of `bytes`, unchecked; `None` if `bytes` are too few or it cannot be a frame.

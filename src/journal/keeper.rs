@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::disk::DiskFile;
+use super::disk::{DiskFile, Zeros};
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
 use super::{Journal, Shared, lock};
 
 /// How often retention is looked at when nothing happens.
 pub const ROUND: Duration = Duration::from_secs(1);
+/// Bytes of a sync from which on the zeros of a segment cost the disk more than they spare each sync.
+const LARGE_SYNC: u64 = 512 << 10;
 
 /// A file of zeros, ready to become a segment.
 pub struct Spare {
@@ -36,6 +38,8 @@ pub struct Desk {
 struct Papers {
     spare: Option<Spare>,
     made: u64,
+    /// Bytes of a sync of the last segment, on average.
+    sync_bytes: u64,
     sealed: Vec<(u64, Keys)>,
     /// Those whose keys could not be written down yet.
     unwritten: Vec<(u64, Keys)>,
@@ -49,7 +53,12 @@ impl Desk {
         lock(&self.papers).spare.take()
     }
 
-    /// The writer left this segment with these keys.
+    /// The writer left a segment whose syncs had so many bytes on average.
+    pub fn filled(&self, sync_bytes: u64) {
+        lock(&self.papers).sync_bytes = sync_bytes;
+    }
+
+    /// A segment with these keys is not written to any more.
     pub fn sealed(&self, first: u64, keys: Keys) {
         lock(&self.papers).sealed.push((first, keys));
         self.wake();
@@ -115,14 +124,14 @@ struct NoRoom;
 
 /// Makes the next segment, if there is none and the quota has room.
 fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
-    let made = {
+    let (made, zeros) = {
         let mut papers = lock(&shared.keeper.papers);
         if papers.spare.is_some() {
             return Ok(());
         }
         // A name of its own: the writer may not have renamed the last one yet.
         papers.made += 1;
-        papers.made
+        (papers.made, if papers.sync_bytes < LARGE_SYNC { Zeros::Written } else { Zeros::Reserved })
     };
     let bytes = shared.settings.segment_bytes;
     let room = |shared: &Shared| shared.bytes() + bytes <= shared.settings.max_bytes;
@@ -131,7 +140,7 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
     }
     let path = shared.dir.join("journal").join(format!("spare-{made}.tmp"));
     let made = segment::has_room(&*shared.disk, &shared.dir, bytes)
-        .and_then(|()| segment::make_zeroed(&*shared.disk, &path, bytes));
+        .and_then(|()| segment::make_zeroed(&*shared.disk, &path, bytes, zeros));
     match made {
         // The writer may have made a segment of its own meanwhile.
         Ok(_) if !room(shared) => {

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::blocks::End;
 use super::cursors::{self, Cursor, Cursors};
 use super::dedup::Index;
-use super::disk::Disk;
+use super::disk::{Disk, Zeros};
 use super::find::{self, Findings, Found};
 use super::format::{DATA_START, Header, Kind};
 use super::scan::{Scan, Step};
@@ -87,7 +87,7 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let temporary = data.join("first.tmp");
     let disk = &*shared.disk;
     let made = (|| {
-        let file = segment::make_zeroed(disk, &temporary, capacity)?;
+        let file = segment::make_zeroed(disk, &temporary, capacity, Zeros::Written)?;
         let header = Header {
             epoch: u32::from_le_bytes(super::random()?),
             first,
@@ -105,7 +105,7 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let (file, header, end) = made.map_err(OpenError::io(&path))?;
     let segment = Arc::new(Segment::new(path, header, end.offset, given_out, capacity));
     set_segments(shared, vec![segment.clone()]);
-    Ok((Active { segment, file, end, limit: capacity, keys: Keys::new(), broken: false }, first))
+    Ok((Active { segment, file, end, limit: capacity, keys: Keys::new(), batches: 0, broken: false }, first))
 }
 
 /// The names of the segments, and of the directories that they are in, are on disk.
@@ -160,7 +160,7 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
     }
     let limit = last.bytes.max(shared.settings.segment_bytes.min(FIRST_BYTES));
     let end = End::of(&*tail.file, tail.offset).map_err(OpenError::io(&last.path))?;
-    let active = Active { segment, file: tail.file, end, limit, keys: tail.keys, broken: false };
+    let active = Active { segment, file: tail.file, end, limit, keys: tail.keys, batches: 0, broken: false };
     Ok((active, tail.last + 1))
 }
 

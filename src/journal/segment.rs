@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, Zeros};
 use super::format::{HEADER_COPY, Header};
 
 /// Bytes of the file system that no segment takes: dead letters and event ids are written there.
@@ -123,12 +123,12 @@ pub fn has_room(disk: &dyn Disk, dir: &Path, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file of `bytes` zeros, synced: overwriting it later costs no change of metadata at each sync.
+/// Makes a file of `bytes` zeros.
 ///
 /// # Errors
 /// No space, or another failure; the file is gone then.
-pub fn make_zeroed(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
-    disk.create_zeroed(path, bytes).inspect_err(|_| {
+pub fn make_zeroed(disk: &dyn Disk, path: &Path, bytes: u64, zeros: Zeros) -> io::Result<Box<dyn DiskFile>> {
+    disk.create_zeroed(path, bytes, zeros).inspect_err(|_| {
         // Half a file is of no use and takes the room that others need.
         let _ = disk.remove(path);
     })

@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use super::answer::{Answer, answer_all};
 use super::blocks::{Blocks, End};
 use super::dedup::Index;
-use super::disk::{DiskFile, is_full};
+use super::disk::{DiskFile, Zeros, is_full};
 use super::format::{DATA_START, Frame, Header, Kind};
+use super::memory::Pool;
 use super::queue::Waiting;
 use super::segment::{self, Segment};
 use super::sidecar::Keys;
@@ -22,7 +23,7 @@ use super::{AppendError, Appended, Key, Record, Shared, State, lock};
 /// Most events in one sync.
 const BATCH_EVENTS: usize = 4096;
 /// Most bytes in one sync; one larger event is written alone.
-const BATCH_BYTES: usize = 8 << 20;
+pub const BATCH_BYTES: usize = 8 << 20;
 /// Bytes at the end of a segment that only cursors may take, so that backends can drain a journal that is full.
 const RESERVE: u64 = 64 << 10;
 /// The same, as a share of a small segment.
@@ -32,6 +33,8 @@ const RESERVE_SHARE: u64 = 16;
 pub struct Writer {
     active: Active,
     index: Index,
+    /// Where batches are put together.
+    pool: Pool,
     /// Sequence of the next event.
     next: u64,
     /// Sequence of the last event on disk.
@@ -52,6 +55,8 @@ pub struct Active {
     pub limit: u64,
     /// Keys in it.
     pub keys: Keys,
+    /// Batches that were written to it.
+    pub batches: u64,
     /// A sync of it failed: it is never written again.
     pub broken: bool,
 }
@@ -79,7 +84,7 @@ impl From<io::Error> for Trouble {
 impl Writer {
     /// A writer that goes on in `active` with the sequence `next`.
     pub fn new(active: Active, index: Index, next: u64) -> Self {
-        Self { active, index, next, synced: next - 1, failures: 0 }
+        Self { active, index, pool: Pool::default(), next, synced: next - 1, failures: 0 }
     }
 
     /// Writes until the queue is stopped and empty.
@@ -122,7 +127,7 @@ impl Writer {
             answer_all(batch.into_iter().map(|(record, answer)| (record, answer, Err(error))));
             return;
         }
-        let mut blocks = self.active.end.blocks(need);
+        let mut blocks = self.active.end.blocks(need, &self.pool);
         let mut answers = Vec::with_capacity(batch.len());
         let keys_before = self.active.keys.len();
         // A reload may have lengthened it.
@@ -146,7 +151,7 @@ impl Writer {
                 unsynced: u16::try_from(self.next - self.synced).unwrap_or(u16::MAX),
                 attributes: 0,
             };
-            frame.encode(self.active.segment.header.epoch, &record.attributes, &record.body, blocks.out());
+            blocks.push(&frame, self.active.segment.header.epoch, &record.attributes, &record.body);
             answers.push((record, answer, Appended::New(self.next)));
             self.next += 1;
         }
@@ -169,6 +174,7 @@ impl Writer {
     /// Lets readers see what was synced.
     fn publish(&mut self, shared: &Shared, frames: Bytes) {
         self.failures = 0;
+        self.active.batches += 1;
         self.synced = self.next - 1;
         self.active.segment.grow(self.active.end.offset, self.synced);
         shared.ring.write().unwrap_or_else(PoisonError::into_inner).push(self.synced, frames);
@@ -237,7 +243,8 @@ impl Writer {
             None => {
                 segment::has_room(&*shared.disk, &dir, shared.settings.segment_bytes)?;
                 let path = dir.join("next.tmp");
-                let file = shared.disk.create(&path)?;
+                // Whoever waits for it does not wait for zeros.
+                let file = segment::make_zeroed(&*shared.disk, &path, shared.settings.segment_bytes, Zeros::Reserved)?;
                 (path, file, shared.settings.segment_bytes)
             }
         };
@@ -270,10 +277,11 @@ impl Writer {
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
         let old = std::mem::replace(
             &mut self.active,
-            Active { segment, file, end, limit: capacity, keys: Keys::new(), broken: false },
+            Active { segment, file, end, limit: capacity, keys: Keys::new(), batches: 0, broken: false },
         );
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
         // Only then may it be removed.
+        shared.keeper.filled((old.end.offset - DATA_START) / old.batches.max(1));
         shared.keeper.sealed(old.segment.first, old.keys);
         old.segment.seal(now_ms);
         Ok(())
@@ -310,8 +318,8 @@ impl Writer {
                 unsynced: 0,
                 attributes: 0,
             };
-            let mut blocks = self.active.end.blocks(size as usize);
-            frame.encode(self.active.segment.header.epoch, &[], moved, blocks.out());
+            let mut blocks = self.active.end.blocks(size as usize, &self.pool);
+            blocks.push(&frame, self.active.segment.header.epoch, &[], moved);
             let active = &mut self.active;
             if let Err(error) = active.end.write(&mut blocks, &*active.file, active.limit) {
                 self.failed(shared, &error);

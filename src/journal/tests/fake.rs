@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use node::Node;
 
 use super::Dice;
-use crate::journal::disk::{Disk, DiskFile};
+use crate::journal::disk::{Disk, DiskFile, Zeros};
 use crate::journal::lock;
 
 /// What the next operations of a kind come to.
@@ -46,6 +46,8 @@ struct State {
     fault: Option<Fault>,
     full: bool,
     panics: bool,
+    /// What files were made of zeros, in order.
+    zeroed: Vec<Zeros>,
 }
 
 impl State {
@@ -110,6 +112,7 @@ impl Fake {
             fault: None,
             full: false,
             panics: false,
+            zeroed: Vec::new(),
         })))
     }
 
@@ -132,6 +135,11 @@ impl Fake {
 
     pub fn fill(&self, full: bool) {
         self.state().full = full;
+    }
+
+    /// What the last file was made of.
+    pub fn zeroed(&self) -> Option<Zeros> {
+        self.state().zeroed.last().copied()
     }
 
     /// From now on every change of a file is a mistake of ours.
@@ -210,8 +218,12 @@ impl Disk for Fake {
         Ok(Box::new(FakeFile { disk: self.clone(), ino }))
     }
 
-    fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn DiskFile>> {
+    fn create_zeroed(&self, path: &Path, bytes: u64, zeros: Zeros) -> io::Result<Box<dyn DiskFile>> {
         let file = self.create(path)?;
+        self.state().zeroed.push(zeros);
+        if zeros == Zeros::Reserved {
+            return Ok(file);
+        }
         file.write_all_at(&vec![0; bytes as usize], 0)?;
         file.sync_all()?;
         Ok(file)

@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
+use super::fake::Fake;
 use super::*;
+use crate::journal::disk::{Disk, Zeros};
 use crate::journal::writer::Writer;
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -22,20 +24,29 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::on(disk::System, 64 << 10)
+    }
+
+    fn on(disk: impl Disk + 'static, segment_bytes: u64) -> Self {
         NOW_MS.set(START_MS);
         let dir = tempfile::tempdir().unwrap();
         let mut options = options(dir.path());
-        options.settings.segment_bytes = 64 << 10;
+        options.settings.segment_bytes = segment_bytes;
+        options.settings.max_bytes = 64 << 20;
         options.settings.retention = Duration::from_millis(RETENTION_MS);
         options.dedup.window = Duration::from_millis(WINDOW_MS);
         options.clock = || NOW_MS.get();
-        let (shared, writer) = recovery::open(options, Box::new(disk::System), || {}).unwrap();
+        let (shared, writer) = recovery::open(options, Box::new(disk), || {}).unwrap();
         Self { dir, shared, writer }
     }
 
     /// An event that fills a segment.
     fn append(&mut self, id: u8) -> Appended {
-        let envelope = Envelope { id: "e".into(), body: vec![7; 40 << 10].into(), ..Envelope::default() };
+        self.append_sized(id, 40 << 10)
+    }
+
+    fn append_sized(&mut self, id: u8, bytes: usize) -> Appended {
+        let envelope = Envelope { id: "e".into(), body: vec![7; bytes].into(), ..Envelope::default() };
         let record = Record::new(&envelope, Key([id; 16]), Duration::from_secs(3600), NOW_MS.get());
         let answer = self.shared.queue.push(record).unwrap();
         self.writer.step(&self.shared, self.shared.queue.take());
@@ -115,6 +126,24 @@ fn two_spare_segments_never_have_the_same_name() {
         house.shared.keeper.take_spare().unwrap().path
     };
     assert_ne!(spare(), spare());
+}
+
+#[test]
+fn the_next_segment_is_written_ahead_where_syncs_are_small_and_only_set_aside_where_they_are_large() {
+    let disk = Fake::new(1);
+    let mut house = House::on(disk.clone(), 4 << 20);
+    let mut ids = 1..=u8::MAX;
+    for (bytes, expected) in [(600 << 10, Zeros::Reserved), (40 << 10, Zeros::Written), (600 << 10, Zeros::Reserved)] {
+        // The segment at hand may hold other ones.
+        for _ in 0..2 {
+            let before = house.shared.segments().len();
+            while house.shared.segments().len() == before {
+                house.append_sized(ids.next().unwrap(), bytes);
+            }
+            keeper::round(&house.shared);
+        }
+        assert_eq!(disk.zeroed(), Some(expected), "{bytes}");
+    }
 }
 
 #[tokio::test]
