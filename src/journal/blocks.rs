@@ -146,7 +146,10 @@ mod tests {
     }
 
     fn put(end: &mut End, file: &Noting, frames: &[u8], limit: u64) -> Bytes {
-        let mut blocks = end.blocks(frames.len(), &Pool::default());
+        let pool = Pool::default();
+        // Another batch was there.
+        pool.take(1)[..2 * LARGE].fill(b'?');
+        let mut blocks = end.blocks(frames.len(), &pool);
         blocks.put(frames);
         assert_eq!(blocks.len(), frames.len());
         end.write(&mut blocks, file, limit).unwrap();
@@ -161,8 +164,8 @@ mod tests {
             (&[b'a'; 5][..], 2 * block, &b"oooaaaaa\0"[..], BLOCK),
             (&[b'b'; BLOCK], 2 * block, b"oooaaaaabb", 2 * BLOCK),
             (&[b'c'; BLOCK - 8], 3 * block, b"bbbbbbbbcc", BLOCK),
-            (&[b'd'; LARGE], 4 * block, b"dd", LARGE),
-            (b"e", 4 * block + LARGE as u64, b"e\0", BLOCK),
+            (&[b'd'; LARGE - 8], 4 * block, b"dd", LARGE),
+            (b"e", 3 * block + LARGE as u64, b"dd", BLOCK),
         ] {
             assert_eq!(put(&mut end, &file, frames, u64::MAX), frames);
             let (at, bytes, direct) = file.0.lock().unwrap().pop().unwrap();
