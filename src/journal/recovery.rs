@@ -105,7 +105,10 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
     let (file, header, end) = made.map_err(OpenError::io(&path))?;
     let segment = Arc::new(Segment::new(path, header, end.offset, given_out, capacity));
     set_segments(shared, vec![segment.clone()]);
-    Ok((Active { segment, file, end, limit: capacity, keys: Keys::new(), batches: 0, broken: false }, first))
+    Ok((
+        Active { segment, file, end, limit: capacity, keys: Keys::new(), batches: 0, batch_bytes: 0, broken: false },
+        first,
+    ))
 }
 
 /// The names of the segments, and of the directories that they are in, are on disk.
@@ -160,7 +163,8 @@ fn resume(shared: &Shared, found: &[Found], given_out: u64) -> Result<(Active, u
     }
     let limit = last.bytes.max(shared.settings.segment_bytes.min(FIRST_BYTES));
     let end = End::of(&*tail.file, tail.offset).map_err(OpenError::io(&last.path))?;
-    let active = Active { segment, file: tail.file, end, limit, keys: tail.keys, batches: 0, broken: false };
+    let active =
+        Active { segment, file: tail.file, end, limit, keys: tail.keys, batches: 0, batch_bytes: 0, broken: false };
     Ok((active, tail.last + 1))
 }
 

@@ -55,8 +55,10 @@ pub struct Active {
     pub limit: u64,
     /// Keys in it.
     pub keys: Keys,
-    /// Batches that were written to it.
+    /// Batches that this process wrote to it.
     pub batches: u64,
+    /// Bytes of their frames.
+    pub batch_bytes: u64,
     /// A sync of it failed: it is never written again.
     pub broken: bool,
 }
@@ -175,6 +177,7 @@ impl Writer {
     fn publish(&mut self, shared: &Shared, frames: Bytes) {
         self.failures = 0;
         self.active.batches += 1;
+        self.active.batch_bytes += frames.len() as u64;
         self.synced = self.next - 1;
         self.active.segment.grow(self.active.end.offset, self.synced);
         shared.ring.write().unwrap_or_else(PoisonError::into_inner).push(self.synced, frames);
@@ -277,11 +280,20 @@ impl Writer {
         shared.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
         let old = std::mem::replace(
             &mut self.active,
-            Active { segment, file, end, limit: capacity, keys: Keys::new(), batches: 0, broken: false },
+            Active {
+                segment,
+                file,
+                end,
+                limit: capacity,
+                keys: Keys::new(),
+                batches: 0,
+                batch_bytes: 0,
+                broken: false,
+            },
         );
         shared.metrics.journal_bytes.set(shared.bytes() as i64);
         // Only then may it be removed.
-        shared.keeper.filled((old.end.offset - DATA_START) / old.batches.max(1));
+        shared.keeper.filled(old.batch_bytes / old.batches.max(1));
         shared.keeper.sealed(old.segment.first, old.keys);
         old.segment.seal(now_ms);
         Ok(())

@@ -29,7 +29,11 @@ impl House {
 
     fn on(disk: impl Disk + 'static, segment_bytes: u64) -> Self {
         NOW_MS.set(START_MS);
-        let dir = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap(), disk, segment_bytes)
+    }
+
+    /// What the next process finds.
+    fn at(dir: tempfile::TempDir, disk: impl Disk + 'static, segment_bytes: u64) -> Self {
         let mut options = options(dir.path());
         options.settings.segment_bytes = segment_bytes;
         options.settings.max_bytes = 64 << 20;
@@ -144,6 +148,19 @@ fn the_next_segment_is_written_ahead_where_syncs_are_small_and_only_set_aside_wh
         }
         assert_eq!(disk.zeroed(), Some(expected), "{bytes}");
     }
+}
+
+#[test]
+fn what_an_earlier_process_wrote_to_a_segment_counts_for_no_sync_of_this_one() {
+    let disk = Fake::new(1);
+    let mut house = House::on(disk.clone(), 4 << 20);
+    (1..=22).for_each(|id| _ = house.append(id));
+    let mut house = House::at(house.dir, disk.clone(), 4 << 20);
+    assert_eq!(house.shared.segments().len(), 1);
+    (23..=24).for_each(|id| _ = house.append(id));
+    assert_eq!(house.shared.segments().len(), 2);
+    keeper::round(&house.shared);
+    assert_eq!(disk.zeroed(), Some(Zeros::Written));
 }
 
 #[tokio::test]
