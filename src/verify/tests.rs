@@ -72,19 +72,30 @@ fn keys_are_never_printed() {
     assert_eq!(format!("{keys:?}"), "Keys([redacted])");
 }
 
-/// The least time of many checks, each round of all kinds after the other: what else runs on the machine hits them alike.
+/// The least time of some checks of each kind, from rounds of all kinds one after the other: what else runs on the machine hits
+/// them alike. Noise only ever adds, so more rounds are asked for until they agree; a difference that is real stays.
 fn least_ns(kinds: &[(&str, &Draft, &Keys)], rule: &Rule) -> Vec<u128> {
     let mut least = vec![u128::MAX; kinds.len()];
-    for _ in 0..300 {
+    for round in 0..MOST_ROUNDS {
         for (n, (_, draft, keys)) in kinds.iter().enumerate() {
             let begun = std::time::Instant::now();
-            for _ in 0..50 {
+            for _ in 0..10 {
                 let _ = std::hint::black_box(check(rule, keys, &draft.request(), 0));
             }
             least[n] = least[n].min(begun.elapsed().as_nanos());
         }
+        if round >= LEAST_ROUNDS && agree(&least) {
+            break;
+        }
     }
     least
+}
+
+const LEAST_ROUNDS: u32 = 1_500;
+const MOST_ROUNDS: u32 = 20 * LEAST_ROUNDS;
+
+fn agree(times: &[u128]) -> bool {
+    times.iter().max().zip(times.iter().min()).is_some_and(|(high, low)| high * 100 <= low * 120)
 }
 
 #[test]
@@ -126,8 +137,7 @@ fn a_wrong_signature_costs_the_same_wherever_it_differs() {
         ("nowhere, by the second key", &right, &second),
     ];
     let least = least_ns(&kinds, &rule);
-    let (low, high) = (least.iter().min().unwrap(), least.iter().max().unwrap());
-    assert!(high * 100 <= low * 120, "{:?}", kinds.iter().map(|(name, ..)| name).zip(&least).collect::<Vec<_>>());
+    assert!(agree(&least), "{:?}", kinds.iter().map(|(name, ..)| name).zip(&least).collect::<Vec<_>>());
 }
 
 #[test]
@@ -161,7 +171,6 @@ fn no_refusal_tells_by_its_cost_how_near_a_guess_is() {
             .collect();
         let kinds: Vec<_> = guesses.iter().zip(&drafts).map(|(guess, draft)| (*guess, draft, &own)).collect();
         let least = least_ns(&kinds, &rule);
-        let (low, high) = (least.iter().min().unwrap(), least.iter().max().unwrap());
-        assert!(high * 100 <= low * 120, "{toml}: {:?}", guesses.iter().zip(&least).collect::<Vec<_>>());
+        assert!(agree(&least), "{toml}: {:?}", guesses.iter().zip(&least).collect::<Vec<_>>());
     }
 }
