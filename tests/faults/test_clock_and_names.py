@@ -140,7 +140,7 @@ def test_a_broker_whose_name_moves_is_found_at_its_new_address(bridges, oracles,
         bridge.wait_ready()
         load = Load(bridge, oracles, senders=2, pace=0.01).start()
         load.reach(50)
-        bridge.wait_drained("main")
+        bridge.wait_delivered("main")
         own_redis.kill()
         until(lambda: bridge.metric("hookferry_backend_up", backend="main") == 0, 15, "the outage")
         hosts.write_text("127.0.0.2 broker.test\n")

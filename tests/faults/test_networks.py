@@ -164,7 +164,7 @@ def test_a_network_fault_is_found_in_time_and_costs_nobody_else_anything(
     bridge = bridges(sources.only("acme") + target.config + healthy, journal_dir=in_memory / "data").start()
     load = Load(bridge, oracles, senders=2, pace=0.005).start()
     load.reach(300)
-    bridge.wait_drained(target.name)
+    bridge.wait_delivered(target.name)
     before = len(load.answers)
     lag = Lag(bridge, "other")
     FAULTS[fault](target.proxy)

@@ -280,8 +280,17 @@ class Bridge:
         assert reply.status == 200, reply
         return json.loads(reply.body)
 
+    def wait_delivered(self, *backends, seconds=30):
+        """Until every backend has got as many events as this process had accepted at the call, while a load goes on."""
+        accepted = self.metric("hookferry_events_total")
+
+        def delivered():
+            return all(self.metric("hookferry_published_total", backend=name) >= accepted for name in backends)
+
+        until(delivered, seconds, f"{accepted:.0f} events in {backends}")
+
     def wait_drained(self, *backends, seconds=30):
-        """Until no backend owes anything."""
+        """Until no backend owes anything; under a load that may never be seen."""
         def drained():
             return all(self.metric("hookferry_backlog_events", backend=name) == 0 for name in backends)
 
