@@ -77,7 +77,7 @@ impl Bridge {
         // Before it is read: what changes meanwhile is taken up later.
         let seen = Contents::of(origin.files());
         let mut config = origin.load()?;
-        limits::raise(config.server.max_connections);
+        let connections = limits::connections(config.server.max_connections);
         let (mut passed, mut files) = (systemd::Passed::from_env(), Vec::new());
         let mut listen = |address: &Address, mode: Mode| {
             let taken = match address {
@@ -141,7 +141,7 @@ impl Bridge {
         let (tls, orders) = (certificates.clone(), certificates.order(&metrics));
         for server in [
             admin::serve(private, tls.admin, admin.clone()),
-            ingress::serve(&config.server, public, tls.server, ingress.clone()),
+            ingress::serve(&config.server, connections, public, tls.server, ingress.clone()),
         ] {
             let server = server.context("cannot serve")?;
             servers.push((server.handle(), tokio::spawn(server)));

@@ -6,6 +6,7 @@
 //! Knows nothing of backends: no broker can slow or fail an answer.
 
 mod body;
+mod coding;
 mod confirmed;
 mod conflicts;
 mod early;
@@ -36,11 +37,11 @@ use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpMessage as _, HttpResponse};
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 #[cfg(fuzzing)]
-pub use body::decode as decode_body;
+pub use coding::decode as decode_body;
 pub use confirmed::Confirmed;
 pub use refusal::Refusal;
 pub use server::serve;
@@ -48,14 +49,13 @@ pub use setup::Setup;
 pub use source::{Figures, Outcome, Source};
 
 use head::Head;
-use schema::OnInvalid;
-use seal::Sealed;
 use settings::Ack;
 
 use crate::catalogue;
 use crate::event::envelope::Attribute;
 use crate::event::{Request, json};
 use crate::journal::{Appended, Journal, Record};
+use crate::listener::begun;
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
@@ -63,9 +63,6 @@ use crate::telemetry::{Metrics, Refusals};
 const FLUSH: Duration = Duration::from_millis(50);
 /// How often a stop looks whether all requests are answered.
 const LOOK: Duration = Duration::from_millis(5);
-
-/// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
-const CHECKED_AT_ONCE: usize = 64 << 10;
 
 /// All sources, and what they share.
 pub struct Ingress {
@@ -82,6 +79,8 @@ pub struct Ingress {
     in_flight: AtomicUsize,
     /// Bytes of their bodies.
     bodies: room::Held,
+    /// Large bodies that are held against schemas at once, one a core: as a tree a body takes many times its bytes.
+    checks: Semaphore,
 }
 
 /// What a request turned out to be.
@@ -145,6 +144,7 @@ impl Ingress {
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             bodies: room::Held::default(),
+            checks: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }
 
@@ -244,9 +244,10 @@ impl Ingress {
         }
         source.takes(http.method().as_str())?;
         let client = client?;
-        source.limits.take(client).map_err(|retry_after_s| Refusal::RateLimited { retry_after_s })?;
+        early::take(source, client, http)?;
         let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
-        let wire = body::read(payload, declared(http.headers()), source.max_body, setup.pace, &mut room).await?;
+        let wire =
+            body::read(payload, declared(http.headers()), source.max_body, begun(http), setup.pace, &mut room).await?;
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
@@ -274,7 +275,7 @@ impl Ingress {
             return Ok(Received::Handshake(reply));
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
-        let content = body::decode(&wire, encoding, source.max_body)?;
+        let content = coding::decode(&wire, encoding, source.max_body)?;
         // What is not encoded is the same piece of memory.
         if content.as_ptr() != wire.as_ptr() {
             room.take(content.len())?;
@@ -283,7 +284,7 @@ impl Ingress {
         if let Some(kept) = seal::kept_headers(source, head.entries()) {
             sealed.put(Attribute::HttpHeaders, &kept);
         }
-        check(source, &mut sealed).await?;
+        schema::check(source, &mut sealed, &self.checks, deadline).await?;
         if let Some(traceparent) = span.traceparent() {
             sealed.put(Attribute::Traceparent, &traceparent);
         }
@@ -336,35 +337,12 @@ fn declared(headers: &HeaderMap) -> Option<u64> {
 
 /// The sender's address, if it may send.
 fn client(setup: &Setup, source: &Source, peer: Option<SocketAddr>, head: &Head) -> Result<Option<IpAddr>, Refusal> {
-    let peer = peer.map(|address| address.ip());
-    match guard::client_ip(peer, head, &setup.trusted_proxies) {
-        Some(client) if source.networks.hold(client) => Ok(Some(client)),
+    let client = guard::client(peer.map(|address| address.ip()), head, &setup.trusted_proxies);
+    match client.address {
+        address if source.networks.is_any() => Ok(address),
+        Some(address) if client.is_certain && source.networks.hold(address) => Ok(Some(address)),
         // A Unix socket has no addresses; a list of networks cannot allow it.
-        None if source.networks.is_any() => Ok(None),
         _ => Err(Refusal::AddressNotAllowed),
-    }
-}
-
-/// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
-async fn check(source: &Source, sealed: &mut Sealed) -> Result<(), Refusal> {
-    if source.schemas.is_empty() {
-        return Ok(());
-    }
-    let checked = if sealed.body.len() <= CHECKED_AT_ONCE {
-        source.schemas.check(&sealed.event.kind, sealed.is_json, &sealed.body)
-    } else {
-        let (schemas, kind, body) = (source.schemas.clone(), sealed.event.kind.clone(), sealed.body.clone());
-        let is_json = sealed.is_json;
-        let checked = tokio::task::spawn_blocking(move || schemas.check(&kind, is_json, &body)).await;
-        checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
-    };
-    match checked {
-        Ok(()) => Ok(()),
-        Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
-        Err(why) => {
-            sealed.set_aside(&why);
-            Ok(())
-        }
     }
 }
 

@@ -29,10 +29,11 @@ use std::time::Duration;
 use actix_http::error::DispatchError;
 use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
 use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _};
-use actix_web::HttpResponse;
 use actix_web::body::MessageBody;
 use actix_web::dev::Server;
+use actix_web::http::header::{CONTENT_LENGTH, UPGRADE};
 use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::{HttpMessage as _, HttpResponse};
 use tokio::time::Instant;
 
 pub use address::{Address, Mode};
@@ -102,10 +103,13 @@ where
         let (entry, early) = (entry.clone(), early.clone());
         let application = factory().into_factory().map_err(|error| error.into().error_response());
         let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
+            let last = request.head().connection_type() == ConnectionType::Close;
             let pulse = request.conn_data::<Rc<Pulse>>().cloned();
-            let busy = pulse.map(Pulse::begin);
-            let answer = actix_service::Service::call(service, request);
+            let begun = framed(&request)
+                .and_then(|()| pulse.map(|pulse| pulse.begin(last).ok_or_else(behind_the_last)).transpose());
+            let answer = begun.map(|busy| (busy, actix_service::Service::call(service, request)));
             async move {
+                let (busy, answer) = answer?;
                 let answer: Response<B> = answer.await?.into();
                 if let Some(busy) = busy {
                     busy.answered(answer.head().connection_type() == ConnectionType::Close);
@@ -174,6 +178,28 @@ where
         }),
     };
     Ok(server?.run())
+}
+
+/// When the wait for the head of `request` began: at its first byte, or for the first of a connection when that was opened.
+pub fn begun(request: &Request) -> Instant {
+    request.conn_data::<Rc<Pulse>>().and_then(|pulse| pulse.begun()).unwrap_or_else(Instant::now)
+}
+
+/// What a request gets that was sent behind the last one of its connection: nobody has looked at it.
+fn behind_the_last() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().force_close().finish()
+}
+
+/// Refuses a request that asks for a WebSocket and has a body: HTTP would take all that follows for it, other requests of a proxy
+/// that shares the connection among them, where a proxy goes by the length (RFC 9112, section 6.3).
+fn framed(request: &Request) -> Result<(), HttpResponse> {
+    let mut upgrades = request.headers().get_all(UPGRADE);
+    if request.headers().contains_key(CONTENT_LENGTH)
+        && upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
+    {
+        return Err(HttpResponse::BadRequest().force_close().finish());
+    }
+    Ok(())
 }
 
 /// The way of a connection before its first request.

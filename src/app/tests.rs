@@ -78,7 +78,7 @@ async fn a_panic_within_a_request_ends_its_connection_and_touches_no_other() {
     let ingress = Arc::new(Ingress::new(setup, journal.clone(), &metrics, Refusals::default()));
     let (listener, _) = Listener::bind(&Address::Tcp("127.0.0.1:0".parse().unwrap()), Mode::default()).unwrap();
     let Address::Tcp(address) = listener.address().unwrap() else { panic!("not TCP") };
-    let server = ingress::serve(&config.server, listener, None, ingress.clone()).unwrap();
+    let server = ingress::serve(&config.server, 100, listener, None, ingress.clone()).unwrap();
     let (handle, task) = (server.handle(), tokio::spawn(server));
 
     let senders = tokio::task::spawn_blocking(move || {

@@ -8,25 +8,39 @@ use crate::listener::Proxies;
 /// Most addresses of a forwarding header that are looked at.
 const HOPS: usize = 32;
 
+/// Who a request is from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address; `None` for a client of a Unix socket, which has none.
+    pub address: Option<IpAddr>,
+    /// Whether that is the sender's: not where proxies' headers contradict each other, or name something that is no address. It is
+    /// then the last of the proxies, whose requests the sender's are counted with.
+    pub is_certain: bool,
+}
+
 /// The sender's address: `peer`, or behind trusted proxies the last address that none of them vouches for.
 ///
 /// Lists are walked from the right, since a sender writes on the left what it likes. Most proxies write one of
 /// `Forwarded` and `X-Forwarded-For` and pass on the other as the sender wrote it: where both are there and differ,
-/// neither is believed. An IPv4 address mapped into IPv6 is the IPv4 address.
+/// neither is believed, and no list of networks lets the request in. An IPv4 address mapped into IPv6 is the IPv4 address.
 ///
 /// - `peer`: `None` for a client of a Unix socket, which has no address.
-pub fn client_ip(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) -> Option<IpAddr> {
+pub fn client(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) -> Client {
     let peer = peer.map(|peer| peer.to_canonical());
+    let itself = |is_certain| Client { address: peer, is_certain };
     if !trusted.are(peer) {
-        return peer;
+        return itself(true);
     }
     let walk = |hops: Vec<Option<IpAddr>>| {
-        let mut client = peer;
+        let mut client = itself(true);
         for hop in hops.into_iter().rev().take(HOPS) {
             // What is not an address was written by the hop before: that one is as far as can be told.
-            let Some(address) = hop else { break };
-            client = Some(address);
-            if !trusted.are(client) {
+            client.is_certain = hop.is_some();
+            if hop.is_none() {
+                break;
+            }
+            client.address = hop;
+            if !trusted.are(hop) {
                 break;
             }
         }
@@ -39,7 +53,7 @@ pub fn client_ip(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies)
         (true, false) => walk(plain),
         (false, false) => {
             let client = walk(forwarded);
-            if client == walk(plain) { client } else { peer }
+            if client == walk(plain) { client } else { itself(false) }
         }
     }
 }
@@ -77,8 +91,9 @@ mod tests {
     fn check(peer: &str, headers: &[(&str, &str)], client: &str) {
         let headers: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let trusted = Proxies::read(&["10.0.0.0/8".to_owned(), "fd00::/8".to_owned()]).unwrap();
-        let found = client_ip(Some(peer.parse().unwrap()), &headers, &trusted).unwrap();
-        assert_eq!(found.to_string(), client);
+        let found = self::client(Some(peer.parse().unwrap()), &headers, &trusted);
+        let doubt = if found.is_certain { "" } else { "?" };
+        assert_eq!(format!("{}{doubt}", found.address.unwrap()), client);
     }
 
     #[test]
@@ -86,7 +101,7 @@ mod tests {
         let headers = vec![("x-forwarded-for".to_owned(), "192.0.2.1, 203.0.113.9".to_owned())];
         let found = |trusted: &[&str]| {
             let trusted: Vec<_> = trusted.iter().map(|&item| item.to_owned()).collect();
-            client_ip(None, &headers, &Proxies::read(&trusted).unwrap()).map(|address| address.to_string())
+            client(None, &headers, &Proxies::read(&trusted).unwrap()).address.map(|address| address.to_string())
         };
         assert_eq!(found(&["unix"]).unwrap(), "203.0.113.9");
         assert_eq!(found(&["unix", "203.0.113.0/24"]).unwrap(), "192.0.2.1");
@@ -116,15 +131,15 @@ mod tests {
     #[test]
     fn a_header_that_the_proxy_passes_on_does_not_outweigh_the_one_that_it_writes() {
         let both = |forwarded, plain| [("forwarded", forwarded), ("x-forwarded-for", plain)];
-        check("10.0.0.1", &both("for=192.0.2.1", "203.0.113.9"), "10.0.0.1");
-        check("10.0.0.1", &both("for=203.0.113.9", "192.0.2.1"), "10.0.0.1");
-        check("10.0.0.1", &both("for=unknown", "203.0.113.9"), "10.0.0.1");
+        check("10.0.0.1", &both("for=192.0.2.1", "203.0.113.9"), "10.0.0.1?");
+        check("10.0.0.1", &both("for=203.0.113.9", "192.0.2.1"), "10.0.0.1?");
+        check("10.0.0.1", &both("for=unknown", "203.0.113.9"), "10.0.0.1?");
         check("10.0.0.1", &both("for=192.0.2.1, for=203.0.113.9", "203.0.113.9:80, 10.0.0.2"), "203.0.113.9");
     }
 
     #[test]
     fn what_is_no_address_ends_the_walk() {
-        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, unknown")], "10.0.0.1");
-        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, 0177.0.0.1, 10.0.0.3")], "10.0.0.3");
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, unknown")], "10.0.0.1?");
+        check("10.0.0.1", &[("x-forwarded-for", "203.0.113.9, 0177.0.0.1, 10.0.0.3")], "10.0.0.3?");
     }
 }

@@ -13,12 +13,18 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use super::seal::Sealed;
+use super::{Refusal, Source};
 use crate::event::route::Glob;
 
 /// Largest file of a schema, bytes.
 const LARGEST_FILE: u64 = 16 << 20;
+/// Bytes of a body that is held against a schema in place: a larger one would keep the worker's other requests waiting.
+const CHECKED_AT_ONCE: usize = 64 << 10;
 /// Most characters of what is told of a mismatch.
 const LONGEST_REASON: usize = 500;
 
@@ -184,6 +190,35 @@ fn read(path: &Path) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> 
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Holds the source's schemas against an event: one that does not meet them is refused, or marked to be kept aside.
+///
+/// - `large`: a permit for each large body that is looked at, waited for until `deadline`.
+///
+/// # Errors
+/// [`Refusal::SchemaMismatch`]; [`Refusal::Busy`] without a permit.
+pub async fn check(source: &Source, sealed: &mut Sealed, large: &Semaphore, deadline: Instant) -> Result<(), Refusal> {
+    if source.schemas.is_empty() {
+        return Ok(());
+    }
+    let checked = if sealed.body.len() <= CHECKED_AT_ONCE {
+        source.schemas.check(&sealed.event.kind, sealed.is_json, &sealed.body)
+    } else {
+        let _permit = timeout_at(deadline, large.acquire()).await.map_err(|_| Refusal::Busy)?;
+        let (schemas, kind, body) = (source.schemas.clone(), sealed.event.kind.clone(), sealed.body.clone());
+        let is_json = sealed.is_json;
+        let checked = tokio::task::spawn_blocking(move || schemas.check(&kind, is_json, &body)).await;
+        checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
+    };
+    match checked {
+        Ok(()) => Ok(()),
+        Err(_) if source.schemas.on_invalid == OnInvalid::Reject => Err(Refusal::SchemaMismatch),
+        Err(why) => {
+            sealed.set_aside(&why);
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,12 +14,15 @@ use crate::listener::{self, Listener, Tls};
 
 /// Serves `ingress` on `listener` until the returned handle is stopped.
 ///
+/// - `max_connections`: those of `settings`, or as many as there are open files for.
+///
 /// The future must be awaited for anything to happen.
 ///
 /// # Errors
 /// The listener cannot be used.
 pub fn serve(
     settings: &Settings,
+    max_connections: usize,
     listener: Listener,
     tls: Option<Arc<Tls>>,
     ingress: Arc<Ingress>,
@@ -30,7 +33,7 @@ pub fn serve(
     };
     let options = listener::Options {
         workers,
-        max_connections: settings.max_connections,
+        max_connections,
         max_connections_per_ip: settings.max_connections_per_ip,
         max_header: usize::try_from(settings.max_header).unwrap_or(usize::MAX),
         deadline: settings.body_timeout,

@@ -22,6 +22,9 @@ use super::socket::Socket;
 /// connection is closed may not see why.
 const DRAIN: usize = 1 << 20;
 
+/// Most bytes that are read at once where requests begin: they may be a hundred requests, whose answers are kept until the client takes them.
+const HEADS: usize = 4 << 10;
+
 /// Least bytes of answers that a client takes within a deadline: one that is slow gets a large answer whole, one that takes a
 /// byte now and then does not hold the connection. More than the kernel's buffers hide would cut off whoever goes on reading.
 const LEAST_TAKEN: usize = 16 << 10;
@@ -44,8 +47,13 @@ pub enum Io {
 pub struct Pulse {
     /// A request is being answered.
     busy: Cell<bool>,
+    /// One of both sides has said that a request was the last: whatever comes behind it is not one
+    /// (RFC 9112, section 9.6).
+    done: Cell<bool>,
     /// When the wait for the head of a request began; `None`: nothing of one is here.
     since: Cell<Option<Instant>>,
+    /// The same of the request that is being answered.
+    begun: Cell<Option<Instant>>,
     /// Bytes received in that wait.
     bytes: Cell<usize>,
     /// The last answer is given: what still comes until then is thrown away, so that the client sees the answer.
@@ -56,12 +64,20 @@ pub struct Pulse {
 pub struct Busy(Rc<Pulse>);
 
 impl Pulse {
-    /// The head is here.
-    pub fn begin(self: Rc<Self>) -> Busy {
+    /// A head is here; `last`: its client says that no other follows. `None`: one before it was the last.
+    pub fn begin(self: Rc<Self>, last: bool) -> Option<Busy> {
+        if self.done.replace(self.done.get() || last) {
+            return None;
+        }
         self.busy.set(true);
-        self.since.set(None);
+        self.begun.set(self.since.take());
         self.bytes.set(0);
-        Busy(self)
+        Some(Busy(self))
+    }
+
+    /// When the wait for the head of this request began; `None`: it came behind another.
+    pub fn begun(&self) -> Option<Instant> {
+        self.begun.get()
     }
 
     fn received(&self, bytes: usize) {
@@ -75,7 +91,10 @@ impl Pulse {
 impl Busy {
     /// The answer is made; `last`: the connection ends with it.
     pub fn answered(self, last: bool) {
-        self.0.closing.set(last.then(|| Instant::now() + LINGER));
+        if last {
+            self.0.done.set(true);
+            self.0.closing.set(Some(Instant::now() + LINGER));
+        }
     }
 }
 
@@ -97,6 +116,8 @@ pub struct Connection {
     taken: usize,
     /// Whether HTTP was given the time to see that a head is complete.
     yielded: bool,
+    /// The last read brought [`HEADS`]: more than one request, perhaps.
+    filled: bool,
     ended: bool,
     /// Set to the nearest deadline only when there is a wait: a request costs no timer.
     timer: Pin<Box<Sleep>>,
@@ -117,6 +138,7 @@ impl Connection {
             blocked: None,
             taken: 0,
             yielded: false,
+            filled: false,
             ended: false,
             timer,
             _permit: permit,
@@ -185,6 +207,15 @@ impl AsyncRead for Connection {
         if this.ended {
             return Poll::Ready(Ok(()));
         }
+        // HTTP answers all the requests that it has, and keeps what its client does not take: it gets no more of them meanwhile, and
+        // never many at once.
+        if this.blocked.is_some() {
+            return this.waiting(cx);
+        }
+        if std::mem::take(&mut this.filled) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if this.pulse.bytes.get() < this.max_header {
             this.yielded = false;
         } else if this.yielded {
@@ -198,7 +229,18 @@ impl AsyncRead for Connection {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        match this.io.poll_read(cx, buf) {
+        let read = if this.pulse.busy.get() {
+            this.io.poll_read(cx, buf)
+        } else {
+            let most = buf.remaining().min(HEADS);
+            let mut heads = ReadBuf::new(buf.initialize_unfilled_to(most));
+            let read = this.io.poll_read(cx, &mut heads);
+            let bytes = heads.filled().len();
+            buf.advance(bytes);
+            this.filled = bytes == most;
+            read
+        };
+        match read {
             Poll::Ready(result) => {
                 this.pulse.received(buf.filled().len() - before);
                 Poll::Ready(result)
@@ -243,7 +285,11 @@ impl AsyncWrite for Connection {
         match this.io.poll_flush(cx) {
             Poll::Pending => this.waiting(cx),
             flushed => {
-                (this.blocked, this.taken) = (None, 0);
+                this.taken = 0;
+                if this.blocked.take().is_some() {
+                    // What waits to be read was passed over.
+                    cx.waker().wake_by_ref();
+                }
                 flushed
             }
         }
@@ -313,7 +359,7 @@ mod tests {
         });
         let deadline = Duration::from_secs(1);
         let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), 1 << 20, deadline);
-        let _busy = connection.pulse().begin();
+        let _busy = connection.pulse().begin(false);
         let written = async {
             connection.write_all(&[0; 256 << 10]).await?;
             connection.flush().await

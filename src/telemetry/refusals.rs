@@ -61,6 +61,8 @@ impl Refusals {
         if !self.may_look(source, now_ms) {
             return;
         }
+        // Within the share as well: whoever is refused decides how often.
+        tracing::info!(source, outcome = code, "request refused");
         // Outside the lock: it may read a whole body.
         let mut seen = seen();
         seen.truncate(REMARKS);

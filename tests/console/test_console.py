@@ -1,9 +1,11 @@
 """The console in a browser: every view, by mouse and by keyboard, dark and light, wide and narrow."""
 
+import html
 import json
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from harness import sources
@@ -157,6 +159,33 @@ def test_a_wrong_secret_is_found_in_the_refused_requests(full, visit):
     expect(page.locator(".seen")).to_contain_text("no key gives it: a wrong secret")
     page.goto("/refused?source=_unknown")
     expect(page.locator(".seen")).to_contain_text("no source has the path")
+
+
+def test_a_refused_request_breaks_out_of_no_page(full, visit):
+    # A path holds no `<` as it is, but what becomes one where a page decodes too much, or escapes too little.
+    paths = [f"/{quote(HOSTILE)}", "/" + html.escape(HOSTILE.replace(" ", "/"), quote=False)]
+    headers = [(name, HOSTILE) for name in ("content-type", "user-agent", "x-key", "x-note", "x-forwarded-for")]
+    page = visit(full).go("/refused?source=_unknown")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    for path in paths:
+        assert full.post(path, headers, HOSTILE.encode()).status == 404
+    assert full.post("/webhooks/open", headers, HOSTILE.encode()).status == 401
+
+    def shows(rows, unknown):
+        expect(page.locator("tbody tr")).to_have_count(rows, timeout=15_000)
+        # At once: what the script puts in its place a moment later may be better.
+        assert page.locator("tr", has_text="_unknown").locator(".seen").all_text_contents() == unknown
+        assert page.locator("main script, main img, main [onerror], .seen li *").count() == 0
+
+    unknown = [f"no source has the path `{path}`" for path in [*reversed(paths), "/webhooks/nobody"]]
+    # As the script brings it to the open page, and as the page is by itself.
+    shows(3, unknown)
+    page.goto("/refused")
+    shows(5, unknown)
+    page.goto("/refused?source=open")
+    shows(1, [])
+    page.goto(f"/refused?source={quote(HOSTILE)}")
+    shows(0, [])
 
 
 def test_events_come_by_themselves_and_are_found_again(full, visit, senders):

@@ -212,16 +212,32 @@ def test_published_ranges_are_fetched_and_last_when_their_page_is_gone(bridges, 
     def status(address):
         return post(bridge, senders.make("acme"), [("X-Forwarded-For", address)]).status
 
+    def reload():
+        before = bridge.metric("hookferry_config_reloads_total", result="success")
+        bridge.signal(signal.SIGHUP)
+        until(lambda: bridge.metric("hookferry_config_reloads_total", result="success") > before, what="the reload")
+
+    old = (200, b'{"hooks":["192.0.2.0/24"]}')
     assert [status(a) for a in ("192.0.2.7", "2001:db8::1", "203.0.113.1")] == [200, 200, 403]
     vendor.pages = {"/meta": (200, b'{"hooks":["203.0.113.0/24"]}')}
-    bridge.signal(signal.SIGHUP)
-    until(lambda: status("203.0.113.1") == 200, what="the new ranges")
-    assert status("192.0.2.7") == 403
-    for page in [(200, b"<html>"), (200, b'{"hooks":[]}'), (302, b"https://localhost/meta"), (200, b" " * (17 << 20))]:
-        vendor.pages = {"/meta": page}
-        bridge.signal(signal.SIGHUP)
-        until(lambda: "is as it was last" in bridge.log(), what="the refusal of the page")
-        assert [status(a) for a in ("203.0.113.1", "192.0.2.7")] == [200, 403], page
+    reload()
+    assert [status(a) for a in ("203.0.113.1", "192.0.2.7")] == [200, 403]
+    # Where there is a way to take a page for a good one, it holds what was in force before the last good one.
+    for page, why in [
+        ((200, b""), "not JSON: EOF"),
+        ((200, b"<html>"), "not JSON: expected value"),
+        ((200, b'{"hooks":[]}'), "it holds no network"),
+        ((302, vendor.url("/old").encode()), "answered 302"),
+        ((404, old[1]), "answered 404"),
+        ((500, old[1]), "answered 500"),
+        ((200, old[1] + b" " * (17 << 20)), "length limit exceeded"),
+    ]:
+        vendor.pages = {"/meta": page, "/old": old}
+        said = len(bridge.logs())
+        reload()
+        assert f"{vendor.url('/meta')} is as it was last: {why}" in bridge.logs()[said:], why
+        assert [status(a) for a in ("203.0.113.1", "192.0.2.7")] == [200, 403], why
+    assert "/old" not in vendor.asked, "a redirect is not followed"
     vendor.stop()
     bridge.stop()
     bridge.start()

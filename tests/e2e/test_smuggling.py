@@ -1,6 +1,7 @@
 """Requests whose length two programs could read differently: 400, and the connection ends; nothing is journaled."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -19,27 +20,32 @@ def bridge(tmp_path_factory):
 
 
 def answers(port, wire):
-    """Statuses of all answers until the server closes."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+    """Statuses of all answers until the server closes, which it must."""
+    # Idle for 5 s, any connection is closed: that is not meant.
+    with socket.create_connection(("127.0.0.1", port), timeout=4) as sock:
         sock.sendall(wire)
         got = b""
         try:
             while part := sock.recv(65536):
                 got += part
-        except (ConnectionResetError, TimeoutError):
+        except ConnectionResetError:
             pass
-    return [int(line.split()[1]) for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+    # A body has no line end of its own: the next answer is anywhere in a line.
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
 
-def lines(*framing):
-    return [line if isinstance(line, bytes) else line.encode("latin-1") for line in framing]
+def lines(*framing, host="Host: x"):
+    every = ([host] if host else []) + list(framing)
+    return [line if isinstance(line, bytes) else line.encode("latin-1") for line in every]
 
 
 SHAPES = {
     "length and chunked": lines("Content-Length: 5", "Transfer-Encoding: chunked"),
     "chunked and length": lines("Transfer-Encoding: chunked", "Content-Length: 5"),
     "two lengths": lines("Content-Length: 5", "Content-Length: 6"),
+    "two equal lengths": lines("Content-Length: 5", "Content-Length: 5"),
     "lengths in a list": lines("Content-Length: 5, 6"),
+    "equal lengths in a list": lines("Content-Length: 5, 5"),
     "length with a sign": lines("Content-Length: +5"),
     "negative length": lines("Content-Length: -5"),
     "hexadecimal length": lines("Content-Length: 0x5"),
@@ -48,6 +54,9 @@ SHAPES = {
     "empty length": lines("Content-Length:"),
     "length before a space": lines("Content-Length : 5"),
     "another coding": lines("Transfer-Encoding: xchunked"),
+    "identity alone": lines("Transfer-Encoding: identity"),
+    "identity and a length": lines("Transfer-Encoding: identity", "Content-Length: 5"),
+    "empty coding": lines("Transfer-Encoding:", "Content-Length: 5"),
     "chunked twice": lines("Transfer-Encoding: chunked, chunked"),
     "chunked not last": lines("Transfer-Encoding: chunked, identity"),
     "codings in two lines": lines("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
@@ -59,13 +68,18 @@ SHAPES = {
     "bare return in a value": lines(b"X-A: b\rc", "Content-Length: 5"),
     "space in a name": lines("X A: b", "Content-Length: 5"),
     "no colon": lines("X-A", "Content-Length: 5"),
+    "coding behind a bare newline": lines(b"X-A: b\nTransfer-Encoding: chunked", "Content-Length: 5"),
+    "length behind a bare newline": lines(b"X-A: b\nContent-Length: 6", "Content-Length: 5"),
+    "no host": lines("Content-Length: 5", host=None),
+    "two hosts": lines("Host: y", "Content-Length: 5"),
+    "two equal hosts": lines("Host: x", "Content-Length: 5"),
 }
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_ambiguous_head_is_400_and_ends_the_connection(bridge, senders, shape):
     one = senders.make("acme")
-    start = [f"POST {one.path} HTTP/1.1".encode(), b"Host: x", *SHAPES[shape]]
+    start = [f"POST {one.path} HTTP/1.1".encode(), *SHAPES[shape]]
     hidden = head("POST", one.path, [*one.headers, ("Content-Length", str(len(one.body)))]) + one.body
     wire = b"\r\n".join(start) + b"\r\n\r\n" + b"0\r\n\r\n" + hidden
     before = len(bridge.events())
@@ -80,9 +94,29 @@ def test_a_wrong_chunk_size_is_400_and_ends_the_connection(bridge, senders, chun
     hidden = head("POST", one.path, [*one.headers, ("Content-Length", str(len(one.body)))]) + one.body
     wire = head("POST", one.path, [("Host", "x"), ("Transfer-Encoding", "chunked")]) + chunk + hidden
     before = len(bridge.events())
-    statuses = answers(bridge.port, wire)
-    assert len(statuses) == 1 and statuses[0] in (400, 408), statuses
+    assert answers(bridge.port, wire) == [400]
     assert len(bridge.events()) == before
+
+
+@pytest.mark.parametrize("marks", ["all", "request line", "field", "end"])
+def test_a_bare_newline_ends_a_line_of_a_head_and_the_length_counts_as_ever(bridge, senders, marks):
+    """RFC 9112 (2.2) lets a recipient take it so; in chunks it does not, and what it could hide is refused above."""
+    sent = [senders.make("acme") for _ in range(2)]
+    wire = b""
+    for one in sent:
+        fields = [pair for pair in one.headers if pair[0].lower() != "host"]
+        last = [("Connection", "close")] if one is sent[-1] else []
+        start = head("POST", one.path, [("Host", "x"), *last, *fields, ("Content-Length", str(len(one.body)))])
+        wire += {
+            "all": start.replace(b"\r\n", b"\n"),
+            "request line": start.replace(b"\r\n", b"\n", 1),
+            "field": start.replace(b"\r\nContent-Length", b"\nContent-Length"),
+            "end": start[:-4] + b"\n\n",
+        }[marks] + one.body
+    before = len(bridge.events())
+    assert answers(bridge.port, wire) == [200, 200]
+    came = [(event["id"], event["data"]) for event in bridge.events()[before:]]
+    assert came == [(one.id, json.loads(one.body)) for one in sent]
 
 
 @pytest.mark.parametrize("line", [b"POST /webhooks/acme\r\n\r\n", b"GET /\r\n\r\n", b"POST /webhooks/acme HTTP/0.9\r\n\r\n",
@@ -119,8 +153,13 @@ def test_another_method_is_405_and_says_which_are_allowed(bridge, method):
 
 
 def test_connect_opens_nothing(bridge):
-    statuses = answers(bridge.port, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\nhello")
-    assert statuses and 400 <= statuses[0] < 500
+    with socket.create_server(("127.0.0.1", 0)) as named:
+        name = "127.0.0.1:%d" % named.getsockname()[1]
+        statuses = answers(bridge.port, f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nhello".encode())
+        assert statuses == [404]
+        named.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            named.accept()
 
 
 def test_requests_behind_each_other_are_answered_in_order_and_each_journaled_alone(bridge, senders):

@@ -36,10 +36,10 @@ class Tls:
             setattr(context, name, value)
         return self._wrapped(context, port)
 
-    def _wrapped(self, context, port=None):
+    def _wrapped(self, context, port=None, session=None):
         plain = socket.create_connection(("127.0.0.1", port or self.bridge.port), timeout=10)
         try:
-            return context.wrap_socket(plain, server_hostname="localhost")
+            return context.wrap_socket(plain, server_hostname="localhost", session=session)
         except BaseException:
             plain.close()
             raise
@@ -168,6 +168,49 @@ def test_clients_without_a_certificate_are_refused_where_one_is_asked_for(bridge
             post(sock, senders.make("acme"))
 
 
+@pytest.mark.parametrize("how", ["change", "signal"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_new_authority_of_clients_decides_from_the_reload_on(bridges, tmp_path, senders, version, how):
+    pairs = {}
+    for name in ("old", "new"):
+        pairs[name] = tmp_path / name / "own.pem", tmp_path / name / "own.key"
+        Authority(tmp_path / name, name).sign(*pairs[name], name="client")
+    asked = tmp_path / "clients.pem"
+    shutil.copy(tmp_path / "old" / "ca.pem", asked)
+    tls = Tls(bridges, tmp_path, more=f'client_ca = "{asked}"\n')
+    bridge = tls.bridge.start()
+    contexts = {}
+    for name, pair in pairs.items():
+        contexts[name] = ssl.create_default_context(cafile=tls.authority.file)
+        contexts[name].load_cert_chain(*pair)
+        contexts[name].minimum_version = contexts[name].maximum_version = version
+
+    def refused(name, session=None):
+        try:
+            # With TLS 1.3 the refusal comes after the handshake, as the client sees it.
+            with tls._wrapped(contexts[name], session=session) as sock:
+                return post(sock, senders.make("acme")).status != 200
+        except (ssl.SSLError, ConnectionError):
+            return True
+
+    with tls._wrapped(contexts["old"]) as open_one:
+        assert post(open_one, senders.make("acme")).status == 200
+        with tls._wrapped(contexts["old"], session=open_one.session) as again:
+            assert again.session_reused, "there are sessions that could outlive their authority"
+            assert post(again, senders.make("acme")).status == 200
+            # One of TLS 1.3 is good for one time only: another for afterwards.
+            session = again.session
+        assert refused("new")
+        shutil.copy(tmp_path / "new" / "ca.pem", tmp_path / "clients.new")
+        (tmp_path / "clients.new").replace(asked)
+        if how == "signal":
+            bridge.signal(signal.SIGHUP)
+        until(lambda: not refused("new"), seconds=10, what="the new authority")
+        assert refused("old")
+        assert refused("old", session), "nor by a session of before"
+        assert post(open_one, senders.make("acme")).status == 200, "an open connection lives on"
+
+
 def test_commands_speak_tls(bridges, tmp_path):
     tls = Tls(bridges, tmp_path)
     bridge = tls.bridge.start()
@@ -234,12 +277,34 @@ def test_commands_show_a_certificate_where_a_listener_asks_for_one(bridges, tmp_
     assert other.returncode == 1 and "--cert" in other.stderr, other
 
 
+def impatient(bridges, directory):
+    """One that waits a second for its clients."""
+    tls = Tls(bridges, directory)
+    tls.bridge.sections["server"] = 'body_timeout = "1s"'
+    tls.bridge.configure(f'[server.tls]\ncert = "{tls.cert}"\nkey = "{tls.key}"\n' + sources.only("acme"))
+    tls.bridge.start()
+    return tls
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("said, answer", [(b"", b""), (b"POST /webho", b"HTTP/1.1 408 ")], ids=["nothing", "half"])
+def test_a_client_that_falls_silent_after_its_handshake_is_closed(bridges, tmp_path, version, said, answer):
+    tls = impatient(bridges, tmp_path)
+    started = time.monotonic()
+    with tls.connect(minimum_version=version, maximum_version=version) as sock:
+        sock.sendall(said)
+        got = b""
+        try:
+            while part := sock.recv(65536):
+                got += part
+        except ConnectionResetError:
+            pass
+    assert 0.5 < time.monotonic() - started < 6
+    assert got.startswith(answer) and (got == b"") == (answer == b""), got
+
+
 def test_a_handshake_that_is_not_finished_is_closed(bridges, tmp_path):
-    tls = Tls(bridges, tmp_path)
-    bridge = tls.bridge
-    bridge.sections["server"] = 'body_timeout = "1s"'
-    bridge.configure(f'[server.tls]\ncert = "{tls.cert}"\nkey = "{tls.key}"\n' + sources.only("acme"))
-    bridge.start()
+    bridge = impatient(bridges, tmp_path).bridge
     for said in (b"", b"\x16\x03\x01\x02\x00\x01"):
         started = time.monotonic()
         with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as sock:

@@ -1,7 +1,10 @@
 """Clients that hold connections and give nothing: others are served meanwhile, and they are gone by their deadline."""
 
+import contextlib
+import json
 import os
 import resource
+import select
 import socket
 import subprocess
 import time
@@ -16,6 +19,8 @@ from harness.wait import until
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 START = b"POST /webhooks/acme HTTP/1.1\r\nHost: x\r\n"
+# Refused, and the connection goes on.
+UNSIGNED = START + b"Content-Length: 2\r\n\r\n{}"
 KINDS = {
     "silent": b"",
     "headers": START + b"X-Slow: ",
@@ -74,8 +79,8 @@ class Holders:
             sock.close()
 
 
-def post(client, senders):
-    one = senders.make("acme")
+def post(client, senders, body=None):
+    one = senders.make("acme", body) if body else senders.make("acme")
     started = time.monotonic()
     reply = client.request("POST", one.path, one.headers, one.body)
     assert reply.status == 200, reply
@@ -105,6 +110,74 @@ def test_slow_clients_hold_up_nobody_and_are_gone_by_their_deadline(bridges, sen
         assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
     finally:
         holders.close()
+
+
+def test_a_body_slower_than_its_least_rate_is_given_up_long_before_the_deadline(bridges, oracles):
+    bridge = bridges(sources.only("acme"), server='body_timeout = "60s"\nmin_body_rate = "1KiB"').start()
+    body = json.dumps({"type": "order.created", "padding": "x" * 60_000}).encode()
+    signed = oracles.sign("custom", "canary-acme-6d5c3b", body)
+    head = START + b"Content-Length: %d\r\nX-Acme-Id: fair\r\n" % len(body)
+    head += b"".join(f"{name}: {value}\r\n".encode() for name, value in signed) + b"\r\n"
+    slow, fair = (socket.create_connection(("127.0.0.1", bridge.port), timeout=20) for _ in range(2))
+    with slow, fair:
+        started, sent = time.monotonic(), 0
+        for sock in (slow, fair):
+            sock.sendall(head)
+        # A hundred bytes and a thousand each time: a fifth and twice of what a second must bring.
+        while not select.select([slow], [], [], 0.5)[0]:
+            assert time.monotonic() - started < 20, "the slow body is still waited for"
+            slow.sendall(body[:100])
+            fair.sendall(body[sent : sent + 1000])
+            sent += 1000
+        assert time.monotonic() - started > 8, "a pause of a network is no reason"
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408 ")
+        fair.sendall(body[sent:])
+        assert fair.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def does_not_read(bridge):
+    """A connection with more answers on their way, about 120 kB, than the buffers of both sides take.
+
+    On loopback, where segments have 64 KiB, they would take megabytes.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    sock.connect(("127.0.0.1", bridge.port))
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(9):
+            sock.sendall(UNSIGNED * 50)
+    return sock
+
+
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.long)])
+def test_clients_that_do_not_read_hold_up_nobody_and_are_gone_by_their_deadline(bridges, senders, count):
+    deadline_s = 8
+    bridge = bridges(sources.only("acme"), server=f'body_timeout = "{deadline_s}s"').start()
+    client = Client(bridge.port)
+    post(client, senders)
+    before, own, took = bridge.resident(), descriptors(bridge), []
+    sockets = [does_not_read(bridge) for _ in range(count)]
+    last_s = time.monotonic()
+    client = Client(bridge.port)
+    try:
+        # They do not see that they are closed: what the bridge holds of them counts.
+        most = held = descriptors(bridge) - own
+        while held > 2:
+            # Their requests are hundreds each, which keep a build for debugging busy for a while.
+            assert time.monotonic() - last_s < deadline_s + 5 + count / 100, f"{held} are still held"
+            took.append(post(client, senders))
+            held = descriptors(bridge) - own
+        assert most > count / 2, "they never held anything"
+        assert time.monotonic() - last_s > 6, "they were closed as idle, after five seconds, and not for what they do not take"
+        assert bridge.resident() - before < 100 << 20
+        took.sort()
+        assert len(took) > 10
+        assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
+    finally:
+        for sock in sockets:
+            sock.close()
 
 
 ATTACKS = {
@@ -187,9 +260,9 @@ def test_without_file_descriptors_nothing_spins_and_taking_connections_resumes(b
     holders = Holders(bridge, 200, "silent")
     try:
         started, used = time.monotonic(), processor_s(bridge)
-        # What is open goes on, and the journal with it.
+        # What is open goes on, and the journal with it, from segment to segment.
         for _ in range(50):
-            post(client, senders)
+            post(client, senders, b'{"type":"order.created","x":"%s"}' % (b"y" * 60_000))
         time.sleep(2)  # the processor's use over time is the subject
         assert processor_s(bridge) - used < 0.3 * (time.monotonic() - started) + 0.3, "accepting spins"
         assert admin.request("GET", "/readyz").status == 200
