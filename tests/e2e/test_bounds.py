@@ -75,6 +75,40 @@ def test_a_compressed_body_takes_no_more_memory_than_its_content_may_have(bridge
     assert peak.grown() < 32 << 20, f"{peak.grown() >> 20} MiB"
 
 
+HOSTILE = {
+    "a million keys": b"{" + b",".join(b'"k%d":%d' % (n, n) for n in range(1_000_000)) + b"}",
+    "one key a million times": b"{" + b",".join(b'"type":%d' % n for n in range(1_000_000)) + b"}",
+    "depth of a million": b"[" * 1_000_000 + b"]" * 1_000_000,
+    "depth of a million, never closed": b'{"a":' * 1_000_000,
+    "a number of ten million digits": b"1" * 10_000_000,
+    "a million lone surrogates": b'["' + b"\\ud800" * 1_000_000 + b'"]',
+    "ten million NULs": b"\0" * 10_000_000,
+    "a BOM and two million quotes": b"\xef\xbb\xbf" + b'"' * 2_000_000,
+    "invalid UTF-8": b"\xff" * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("with_schema", [False, True])
+def test_a_body_made_to_break_parsers_costs_memory_and_time_by_its_size(bridges, senders, tmp_path, with_schema):
+    (tmp_path / "any.json").write_text(json.dumps({"maxProperties": 5_000_000}))
+    keys = f'schema = "{tmp_path}/any.json"\non_invalid = "dead_letter"' if with_schema else ""
+    bridge = bridges(
+        with_keys(keys), server='max_body = "32MiB"\nack_timeout = "30s"', journal='segment_bytes = "64MiB"'
+    ).start()
+    assert bridge.post(*_plain(senders.make("acme"))).status == 200
+    for what, body in HOSTILE.items():
+        one = senders.make("acme", body)
+        peak, begun = Peak(bridge), time.monotonic()
+        reply = bridge.post(one.path, one.headers, one.body)
+        took = time.monotonic() - begun
+        assert reply.status == 200, (what, reply)
+        # A build for debugging needs two seconds for the largest; what grows with the square of a body, minutes.
+        assert took < 15, (what, took)
+        # Its own bytes a few times; as a tree, where a schema asks for it, many times.
+        assert peak.grown() < (64 << 20) + len(body) * (40 if with_schema else 4), (what, peak.grown() >> 20)
+    assert bridge.metric("hookferry_events_total") == 1 + len(HOSTILE)
+
+
 def _plain(one):
     return one.path, one.headers, one.body
 
