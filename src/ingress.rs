@@ -55,7 +55,7 @@ use crate::catalogue;
 use crate::event::envelope::Attribute;
 use crate::event::{Request, json};
 use crate::journal::{Appended, Journal, Record};
-use crate::listener::begun;
+use crate::listener::Reading;
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
@@ -80,7 +80,7 @@ pub struct Ingress {
     /// Bytes of their bodies.
     bodies: room::Held,
     /// Large bodies that are held against schemas at once, one a core: as a tree a body takes many times its bytes.
-    checks: Semaphore,
+    checks: Arc<Semaphore>,
 }
 
 /// What a request turned out to be.
@@ -144,7 +144,7 @@ impl Ingress {
             stopping: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             bodies: room::Held::default(),
-            checks: Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)),
+            checks: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
         }
     }
 
@@ -246,8 +246,10 @@ impl Ingress {
         let client = client?;
         early::take(source, client, http)?;
         let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
-        let wire =
-            body::read(payload, declared(http.headers()), source.max_body, begun(http), setup.pace, &mut room).await?;
+        let reading = Reading::of(http);
+        let length = declared(http.headers());
+        let wire = body::read(payload, length, source.max_body, reading.begun(), setup.pace, &mut room).await?;
+        drop(reading);
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
@@ -258,7 +260,7 @@ impl Ingress {
         };
         let deadline = Instant::now() + setup.ack_timeout;
         if let Some(mut reply) = source.provider.handshake(&request, false) {
-            prove::act(source, &mut reply, deadline).await?;
+            prove::act(source, &mut reply, deadline).await.inspect_err(|why| self.note(source, *why, client))?;
             return Ok(Received::Handshake(reply));
         }
         if http.path() != source.path {
@@ -271,7 +273,7 @@ impl Ingress {
         let verified = verified.map_err(|refusal| self.note_unproved(source, refusal, client, &request))?;
         drop(step);
         if let Some(mut reply) = source.provider.handshake(&request, true) {
-            prove::act(source, &mut reply, deadline).await?;
+            prove::act(source, &mut reply, deadline).await.inspect_err(|why| self.note(source, *why, client))?;
             return Ok(Received::Handshake(reply));
         }
         let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());

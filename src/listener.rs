@@ -14,6 +14,7 @@ mod admit;
 mod connection;
 mod proxies;
 mod proxy;
+mod pulse;
 pub mod settings;
 mod socket;
 pub mod tls;
@@ -31,17 +32,18 @@ use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
 use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _};
 use actix_web::body::MessageBody;
 use actix_web::dev::Server;
-use actix_web::http::header::{CONTENT_LENGTH, UPGRADE};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::{HttpMessage as _, HttpResponse};
 use tokio::time::Instant;
 
 pub use address::{Address, Mode};
 use admit::Admission;
-use connection::{Connection, Io, Pulse};
+use connection::{Connection, Io};
 pub use proxies::Proxies;
 #[cfg(fuzzing)]
 pub use proxy::header as proxy_header;
+use pulse::{Busy, Pulse};
 use socket::Socket;
 pub use socket::{File, Listener};
 pub use tls::Tls;
@@ -103,10 +105,7 @@ where
         let (entry, early) = (entry.clone(), early.clone());
         let application = factory().into_factory().map_err(|error| error.into().error_response());
         let watched = actix_service::apply_fn_factory(application, |request: Request, service: &_| {
-            let last = request.head().connection_type() == ConnectionType::Close;
-            let pulse = request.conn_data::<Rc<Pulse>>().cloned();
-            let begun = framed(&request)
-                .and_then(|()| pulse.map(|pulse| pulse.begin(last).ok_or_else(behind_the_last)).transpose());
+            let begun = begin(&request);
             let answer = begun.map(|busy| (busy, actix_service::Service::call(service, request)));
             async move {
                 let (busy, answer) = answer?;
@@ -125,10 +124,15 @@ where
                 let make = Rc::new(move || {
                     let (application, early) = (application.clone(), early.clone());
                     let expect = actix_service::fn_service(move |request: Request| {
-                        ready(match early(&request) {
-                            Some(answer) => Err(Response::from(answer)),
-                            None => Ok(request),
-                        })
+                        let pulse = request.conn_data::<Rc<Pulse>>();
+                        let refusal = match pulse {
+                            Some(pulse) if pulse.is_done() => Some(behind_the_last()),
+                            _ => early(&request),
+                        };
+                        if let (Some(_), Some(pulse)) = (&refusal, pulse) {
+                            pulse.refuse();
+                        }
+                        ready(refusal.map_or(Ok(request), |answer| Err(Response::from(answer))))
                     });
                     HttpServiceBuilder::default()
                         .keep_alive(KEEP_ALIVE)
@@ -180,26 +184,52 @@ where
     Ok(server?.run())
 }
 
-/// When the wait for the head of `request` began: at its first byte, or for the first of a connection when that was opened.
-pub fn begun(request: &Request) -> Instant {
-    request.conn_data::<Rc<Pulse>>().and_then(|pulse| pulse.begun()).unwrap_or_else(Instant::now)
+/// A request whose body is being read: until this is dropped, what comes on the connection may be of it.
+pub struct Reading(Option<Rc<Pulse>>);
+
+impl Reading {
+    /// The request of the connection that is being answered.
+    pub fn of(request: &Request) -> Self {
+        Self(request.conn_data::<Rc<Pulse>>().cloned())
+    }
+
+    /// When the wait for its head began: at its first byte, or for the first of a connection when that was opened.
+    pub fn begun(&self) -> Instant {
+        self.0.as_ref().and_then(|pulse| pulse.begun()).unwrap_or_else(Instant::now)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(pulse) = &self.0 {
+            pulse.whole();
+        }
+    }
+}
+
+/// Begins a request on its connection, unless it is none.
+fn begin(request: &Request) -> Result<Option<Busy>, HttpResponse> {
+    let Some(pulse) = request.conn_data::<Rc<Pulse>>() else { return Ok(None) };
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH);
+    // HTTP would take all that follows for the body, other requests of a proxy that shares the connection among them, where a proxy
+    // goes by the length (RFC 9112, section 6.3).
+    let is_web_socket = |to: &HeaderValue| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if length.is_some() && headers.get_all(UPGRADE).any(is_web_socket) {
+        pulse.refuse();
+        return Err(HttpResponse::BadRequest().force_close().finish());
+    }
+    let body = match length {
+        Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
+        None => (!headers.contains_key(TRANSFER_ENCODING)).then_some(0),
+    };
+    let last = request.head().connection_type() == ConnectionType::Close;
+    pulse.clone().begin(last, body).map(Some).ok_or_else(behind_the_last)
 }
 
 /// What a request gets that was sent behind the last one of its connection: nobody has looked at it.
 fn behind_the_last() -> HttpResponse {
     HttpResponse::ServiceUnavailable().force_close().finish()
-}
-
-/// Refuses a request that asks for a WebSocket and has a body: HTTP would take all that follows for it, other requests of a proxy
-/// that shares the connection among them, where a proxy goes by the length (RFC 9112, section 6.3).
-fn framed(request: &Request) -> Result<(), HttpResponse> {
-    let mut upgrades = request.headers().get_all(UPGRADE);
-    if request.headers().contains_key(CONTENT_LENGTH)
-        && upgrades.any(|to| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket"))
-    {
-        return Err(HttpResponse::BadRequest().force_close().finish());
-    }
-    Ok(())
 }
 
 /// The way of a connection before its first request.

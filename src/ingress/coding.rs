@@ -1,7 +1,7 @@
 //! Content codings: what a body is once it is decompressed, never more than the cap.
 //!
 //! Promises
-//! - Whatever a body claims, decoding takes the memory of its content up to the cap, and that of the coding's window: 16 MiB at most.
+//! - Whatever a body claims, decoding takes the memory of its content up to the cap, twice at most, and that of the coding's window: 16 MiB at most.
 
 use std::io::{self, Read};
 

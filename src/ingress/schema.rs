@@ -10,6 +10,7 @@
 mod steps;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, json};
@@ -198,17 +199,27 @@ fn one_line(text: &str) -> String {
 ///
 /// # Errors
 /// [`Refusal::SchemaMismatch`]; [`Refusal::Busy`] without a permit.
-pub async fn check(source: &Source, sealed: &mut Sealed, large: &Semaphore, deadline: Instant) -> Result<(), Refusal> {
+pub async fn check(
+    source: &Source,
+    sealed: &mut Sealed,
+    large: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Result<(), Refusal> {
     if source.schemas.is_empty() {
         return Ok(());
     }
     let checked = if sealed.body.len() <= CHECKED_AT_ONCE {
         source.schemas.check(&sealed.event.kind, sealed.is_json, &sealed.body)
     } else {
-        let _permit = timeout_at(deadline, large.acquire()).await.map_err(|_| Refusal::Busy)?;
+        let permit = timeout_at(deadline, large.clone().acquire_owned()).await.map_err(|_| Refusal::Busy)?;
         let (schemas, kind, body) = (source.schemas.clone(), sealed.event.kind.clone(), sealed.body.clone());
         let is_json = sealed.is_json;
-        let checked = tokio::task::spawn_blocking(move || schemas.check(&kind, is_json, &body)).await;
+        let checked = tokio::task::spawn_blocking(move || {
+            // A sender that hangs up ends the request, and not the check.
+            let _permit = permit;
+            schemas.check(&kind, is_json, &body)
+        });
+        let checked = checked.await;
         checked.unwrap_or_else(|_| Err("the check of the schema panicked".to_owned()))
     };
     match checked {

@@ -32,7 +32,7 @@ pub struct Server {
     #[serde(deserialize_with = "units::size")]
     #[schemars(with = "schema::Size")]
     pub max_inflight: u64,
-    /// Longest time to receive headers and body.
+    /// Longest time to receive headers and body, for the first request of a connection from when that was opened.
     #[serde(deserialize_with = "units::duration")]
     #[schemars(with = "schema::Duration")]
     pub body_timeout: Duration,

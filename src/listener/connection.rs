@@ -3,27 +3,23 @@
 //! The dispatcher of requests bounds neither the head of a later request, nor a client that does not read its
 //! answers. Here every head has a deadline and a size, and so has everything that is to be written.
 
-use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
-use super::LINGER;
 use super::admit::Permit;
+use super::pulse::{HEADS, Pulse};
 use super::socket::Socket;
 
 /// Most bytes behind a head that is too large that are read and thrown away: a client that still writes when the
 /// connection is closed may not see why.
 const DRAIN: usize = 1 << 20;
-
-/// Most bytes that are read at once where requests begin: they may be a hundred requests, whose answers are kept until the client takes them.
-const HEADS: usize = 4 << 10;
 
 /// Least bytes of answers that a client takes within a deadline: one that is slow gets a large answer whole, one that takes a
 /// byte now and then does not hold the connection. More than the kernel's buffers hide would cut off whoever goes on reading.
@@ -42,68 +38,6 @@ pub enum Io {
     Tls(Box<TlsStream<Socket>>),
 }
 
-/// Where a connection is in its requests; shared by the connection and its requests, on one thread.
-#[derive(Default)]
-pub struct Pulse {
-    /// A request is being answered.
-    busy: Cell<bool>,
-    /// One of both sides has said that a request was the last: whatever comes behind it is not one
-    /// (RFC 9112, section 9.6).
-    done: Cell<bool>,
-    /// When the wait for the head of a request began; `None`: nothing of one is here.
-    since: Cell<Option<Instant>>,
-    /// The same of the request that is being answered.
-    begun: Cell<Option<Instant>>,
-    /// Bytes received in that wait.
-    bytes: Cell<usize>,
-    /// The last answer is given: what still comes until then is thrown away, so that the client sees the answer.
-    closing: Cell<Option<Instant>>,
-}
-
-/// A request between its head and its answer.
-pub struct Busy(Rc<Pulse>);
-
-impl Pulse {
-    /// A head is here; `last`: its client says that no other follows. `None`: one before it was the last.
-    pub fn begin(self: Rc<Self>, last: bool) -> Option<Busy> {
-        if self.done.replace(self.done.get() || last) {
-            return None;
-        }
-        self.busy.set(true);
-        self.begun.set(self.since.take());
-        self.bytes.set(0);
-        Some(Busy(self))
-    }
-
-    /// When the wait for the head of this request began; `None`: it came behind another.
-    pub fn begun(&self) -> Option<Instant> {
-        self.begun.get()
-    }
-
-    fn received(&self, bytes: usize) {
-        if !self.busy.get() && self.closing.get().is_none() && bytes > 0 {
-            self.since.set(self.since.get().or_else(|| Some(Instant::now())));
-            self.bytes.set(self.bytes.get() + bytes);
-        }
-    }
-}
-
-impl Busy {
-    /// The answer is made; `last`: the connection ends with it.
-    pub fn answered(self, last: bool) {
-        if last {
-            self.0.done.set(true);
-            self.0.closing.set(Some(Instant::now() + LINGER));
-        }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.busy.set(false);
-    }
-}
-
 /// A connection that HTTP reads and writes.
 pub struct Connection {
     io: Io,
@@ -116,7 +50,7 @@ pub struct Connection {
     taken: usize,
     /// Whether HTTP was given the time to see that a head is complete.
     yielded: bool,
-    /// The last read brought [`HEADS`]: more than one request, perhaps.
+    /// The last read brought [`HEADS`]: HTTP answers what is in it before more is read.
     filled: bool,
     ended: bool,
     /// Set to the nearest deadline only when there is a wait: a request costs no timer.
@@ -128,7 +62,7 @@ impl Connection {
     /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte, the first head from
     /// `begun`.
     pub fn new(io: Io, permit: Option<Permit>, begun: Instant, max_header: usize, deadline: Duration) -> Self {
-        let pulse = Rc::new(Pulse { since: Cell::new(Some(begun)), ..Pulse::default() });
+        let pulse = Rc::new(Pulse::new(begun));
         let timer = Box::pin(tokio::time::sleep_until(begun + deadline));
         Self {
             io,
@@ -152,8 +86,8 @@ impl Connection {
 
     /// Whether a deadline has passed; if not, the task is woken when it does.
     fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let begun = [self.pulse.since.get(), self.blocked].map(|begun| begun.map(|begun| begun + self.deadline));
-        let ends = begun.into_iter().chain([self.pulse.closing.get()]);
+        let begun = [self.pulse.since(), self.blocked].map(|begun| begun.map(|begun| begun + self.deadline));
+        let ends = begun.into_iter().chain([self.pulse.closing()]);
         let Some(deadline) = ends.flatten().min() else { return false };
         loop {
             let reached = self.timer.as_mut().poll(cx).is_ready();
@@ -181,7 +115,7 @@ impl Connection {
         let mut left = DRAIN;
         while left > 0 {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match self.io.poll_read(cx, &mut buffer) {
+            match self.io.poll_read(cx, &mut buffer, usize::MAX) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     left = left.saturating_sub(buffer.filled().len());
                 }
@@ -200,15 +134,14 @@ impl Connection {
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(end) = this.pulse.closing.get() {
+        if let Some(end) = this.pulse.closing() {
             // A client that goes on sending would otherwise hold the connection for as long as it does.
             this.ended |= Instant::now() >= end;
         }
         if this.ended {
             return Poll::Ready(Ok(()));
         }
-        // HTTP answers all the requests that it has, and keeps what its client does not take: it gets no more of them meanwhile, and
-        // never many at once.
+        // Whoever does not take its answers is not asked for more requests.
         if this.blocked.is_some() {
             return this.waiting(cx);
         }
@@ -216,7 +149,7 @@ impl AsyncRead for Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if this.pulse.bytes.get() < this.max_header {
+        if this.pulse.head_bytes() < this.max_header {
             this.yielded = false;
         } else if this.yielded {
             this.drain(cx);
@@ -228,29 +161,21 @@ impl AsyncRead for Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
+        let Some(most) = this.pulse.may_read(cx) else { return Poll::Pending };
         let before = buf.filled().len();
-        let read = if this.pulse.busy.get() {
-            this.io.poll_read(cx, buf)
-        } else {
-            let most = buf.remaining().min(HEADS);
-            let mut heads = ReadBuf::new(buf.initialize_unfilled_to(most));
-            let read = this.io.poll_read(cx, &mut heads);
-            let bytes = heads.filled().len();
-            buf.advance(bytes);
-            this.filled = bytes == most;
-            read
-        };
-        match read {
+        match this.io.poll_read(cx, buf, most) {
             Poll::Ready(result) => {
-                this.pulse.received(buf.filled().len() - before);
+                let bytes = buf.filled().len() - before;
+                this.pulse.received(bytes);
+                this.filled = bytes == HEADS && most == HEADS;
                 Poll::Ready(result)
             }
             Poll::Pending if this.overdue(cx) => {
-                if this.pulse.closing.get().is_some() && this.blocked.is_none() {
+                if this.pulse.closing().is_some() && this.blocked.is_none() {
                     this.ended = true;
                     return Poll::Ready(Ok(()));
                 }
-                if this.blocked.is_none() && this.pulse.bytes.get() > 0 {
+                if this.blocked.is_none() && this.pulse.head_bytes() > 0 {
                     this.end(cx, TIMEOUT);
                     return Poll::Ready(Ok(()));
                 }
@@ -305,10 +230,11 @@ impl AsyncWrite for Connection {
 }
 
 impl Io {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads `most` bytes at most.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: usize) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Plain(stream) => Pin::new(&mut stream.take(most as u64)).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut stream.as_mut().take(most as u64)).poll_read(cx, buf),
         }
     }
 
@@ -359,7 +285,7 @@ mod tests {
         });
         let deadline = Duration::from_secs(1);
         let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), 1 << 20, deadline);
-        let _busy = connection.pulse().begin(false);
+        let _busy = connection.pulse().begin(false, None);
         let written = async {
             connection.write_all(&[0; 256 << 10]).await?;
             connection.flush().await

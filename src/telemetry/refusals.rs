@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Entries of a source.
 const KEPT: usize = 50;
-/// Requests of a source that are looked at in one second.
+/// Requests of a source that are looked at and logged in one second, for each reason.
 const A_SECOND: u32 = 20;
 /// Bytes of one remark.
 const REMARK: usize = 300;
@@ -44,12 +44,12 @@ pub struct Refusals(Arc<Mutex<BTreeMap<String, Desk>>>);
 struct Desk {
     entries: VecDeque<Refused>,
     second: u64,
-    looked: u32,
+    looked: BTreeMap<&'static str, u32>,
     passed: u64,
 }
 
 impl Refusals {
-    /// Notes one refused request; `seen` is asked only while the source's share of this second lasts.
+    /// Notes one refused request; `seen` is asked only while the share of its source and reason lasts in this second.
     pub fn note(
         &self,
         source: &str,
@@ -58,7 +58,7 @@ impl Refusals {
         now_ms: u64,
         seen: impl FnOnce() -> Vec<String>,
     ) {
-        if !self.may_look(source, now_ms) {
+        if !self.may_look(source, code, now_ms) {
             return;
         }
         // Within the share as well: whoever is refused decides how often.
@@ -86,20 +86,22 @@ impl Refusals {
         }
     }
 
-    fn may_look(&self, source: &str, now_ms: u64) -> bool {
+    fn may_look(&self, source: &str, code: &'static str, now_ms: u64) -> bool {
         let mut desks = self.desks();
         if !desks.contains_key(source) {
             desks.insert(source.to_owned(), Desk::default());
         }
         let Some(desk) = desks.get_mut(source) else { return false };
         if desk.second != now_ms / 1000 {
-            (desk.second, desk.looked) = (now_ms / 1000, 0);
+            desk.second = now_ms / 1000;
+            desk.looked.clear();
         }
-        desk.looked += 1;
-        if desk.looked > A_SECOND {
-            desk.passed += 1;
-        }
-        desk.looked <= A_SECOND
+        // Strangers decide how many of their own there are, and shall hide no other.
+        let looked = desk.looked.entry(code).or_default();
+        *looked += 1;
+        let may = *looked <= A_SECOND;
+        desk.passed += u64::from(!may);
+        may
     }
 
     /// Those of `source`, or of all; the newest first.
@@ -163,5 +165,7 @@ mod tests {
         assert!(flood.iter().all(|entry| entry.seen[0].len() <= REMARK + 3));
         assert_eq!(refusals.passed_over(), 100 * (100 - u64::from(A_SECOND)));
         assert_eq!(refusals.list(Some("shop")).len(), 1);
+        refusals.note("flood", "journal_full", None, 99_001, Vec::new);
+        assert_eq!(refusals.list(Some("flood"))[0].code, "journal_full", "another reason has its own share");
     }
 }

@@ -280,7 +280,7 @@ def test_commands_show_a_certificate_where_a_listener_asks_for_one(bridges, tmp_
 def impatient(bridges, directory):
     """One that waits a second for its clients."""
     tls = Tls(bridges, directory)
-    tls.bridge.sections["server"] = 'body_timeout = "1s"'
+    tls.bridge.sections["server"] = 'body_timeout = "3s"'
     tls.bridge.configure(f'[server.tls]\ncert = "{tls.cert}"\nkey = "{tls.key}"\n' + sources.only("acme"))
     tls.bridge.start()
     return tls
@@ -299,7 +299,7 @@ def test_a_client_that_falls_silent_after_its_handshake_is_closed(bridges, tmp_p
                 got += part
         except ConnectionResetError:
             pass
-    assert 0.5 < time.monotonic() - started < 6
+    assert 2 < time.monotonic() - started < 8
     assert got.startswith(answer) and (got == b"") == (answer == b""), got
 
 
@@ -313,4 +313,4 @@ def test_a_handshake_that_is_not_finished_is_closed(bridges, tmp_path):
                 assert sock.recv(1) == b""
             except ConnectionResetError:
                 pass
-        assert 0.5 < time.monotonic() - started < 6
+        assert 2 < time.monotonic() - started < 8

@@ -168,7 +168,7 @@ def test_clients_that_do_not_read_hold_up_nobody_and_are_gone_by_their_deadline(
         memory = bridge.resident()
         while held > 2:
             # Their requests are hundreds each, which keep a build for debugging busy for a while.
-            assert time.monotonic() - last_s < deadline_s + 5 + count / 100, f"{held} are still held"
+            assert time.monotonic() - last_s < deadline_s + 10 + count / 100, f"{held} are still held"
             took.append(post(client, senders))
             memory = max(memory, bridge.resident())
             held = descriptors(bridge) - own
@@ -236,7 +236,7 @@ def test_as_many_files_as_the_system_gives_are_taken_and_too_few_are_told(bridge
 @pytest.mark.parametrize("count", [1500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_idle_connections_cost_little_and_are_closed(bridges, senders, count):
     bridge = bridges(sources.only("acme"), server='body_timeout = "8s"').start(
-        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (count + 500,) * 2))
+        preexec=lambda: (dies_with_parent(), resource.setrlimit(resource.RLIMIT_NOFILE, (count + 1300,) * 2))
     )
     client = Client(bridge.port)
     post(client, senders)
@@ -249,6 +249,26 @@ def test_idle_connections_cost_little_and_are_closed(bridges, senders, count):
         until(holders.all_closed, seconds=8 + 5, what="every idle connection to be closed", every=0.2)
     finally:
         holders.close()
+
+
+def test_where_no_descriptor_is_left_at_all_nothing_spins_and_taking_connections_resumes(bridges, senders):
+    """The limit is lowered while it runs: nothing could be set apart for the journal."""
+    bridge = bridges(sources.only("acme"), server='body_timeout = "60s"').start()
+    client = Client(bridge.port)
+    post(client, senders)
+    resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE, (descriptors(bridge) + 20,) * 2)
+    holders = Holders(bridge, 100, "silent")
+    try:
+        until(lambda: descriptors(bridge) >= resource.prlimit(bridge.process.pid, resource.RLIMIT_NOFILE)[0], what="none left")
+        started, used = time.monotonic(), processor_s(bridge)
+        for _ in range(20):
+            post(client, senders)
+        time.sleep(2)  # the processor's use over time is the subject
+        assert processor_s(bridge) - used < 0.3 * (time.monotonic() - started) + 0.3, "accepting spins"
+    finally:
+        holders.close()
+    assert post(Client(bridge.port, timeout=10), senders) < 5
+    assert len(bridge.events()) == 22
 
 
 def test_without_file_descriptors_nothing_spins_and_taking_connections_resumes(bridges, senders):
