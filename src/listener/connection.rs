@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::admit::Permit;
-use super::pulse::{HEADS, Pulse};
+use super::pulse::{MANY, Pulse, heads};
 use super::socket::Socket;
 
 /// Most bytes behind a head that is too large that are read and thrown away: a client that still writes when the
@@ -50,8 +50,8 @@ pub struct Connection {
     taken: usize,
     /// Whether HTTP was given the time to see that a head is complete.
     yielded: bool,
-    /// The last read brought [`HEADS`]: HTTP answers what is in it before more is read.
-    filled: bool,
+    /// Heads that HTTP was given since it last had to answer before more is read.
+    heads: usize,
     ended: bool,
     /// Set to the nearest deadline only when there is a wait: a request costs no timer.
     timer: Pin<Box<Sleep>>,
@@ -72,7 +72,7 @@ impl Connection {
             blocked: None,
             taken: 0,
             yielded: false,
-            filled: false,
+            heads: 0,
             ended: false,
             timer,
             _permit: permit,
@@ -145,7 +145,8 @@ impl AsyncRead for Connection {
         if this.blocked.is_some() {
             return this.waiting(cx);
         }
-        if std::mem::take(&mut this.filled) {
+        if this.heads > MANY {
+            this.heads = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -165,9 +166,9 @@ impl AsyncRead for Connection {
         let before = buf.filled().len();
         match this.io.poll_read(cx, buf, most) {
             Poll::Ready(result) => {
-                let bytes = buf.filled().len() - before;
-                this.pulse.received(bytes);
-                this.filled = bytes == HEADS && most == HEADS;
+                let read = &buf.filled()[before..];
+                this.pulse.received(read.len());
+                this.heads += heads(read);
                 Poll::Ready(result)
             }
             Poll::Pending if this.overdue(cx) => {

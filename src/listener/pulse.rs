@@ -13,6 +13,8 @@ use super::LINGER;
 
 /// Most bytes that are read at once where requests begin: they may be a hundred requests.
 pub const HEADS: usize = 4 << 10;
+/// Heads after which HTTP answers what it has before more is read.
+pub const MANY: usize = 16;
 
 /// The state of a connection.
 #[derive(Default)]
@@ -129,6 +131,13 @@ impl Pulse {
     }
 }
 
+/// How many heads of requests may end in `bytes`: every empty line counts, those of bodies as well.
+pub fn heads(bytes: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', bytes)
+        .filter(|end| matches!(&bytes[end + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
+        .count()
+}
+
 impl Busy {
     /// The answer is made; `last`: the connection ends with it.
     pub fn answered(self, last: bool) {
@@ -193,6 +202,12 @@ mod tests {
         assert_eq!(pulse.may_read(&cx), None, "what came behind the request before counts as well");
         drop(busy);
         assert_eq!(pulse.may_read(&cx), Some(HEADS));
+    }
+
+    #[test]
+    fn every_head_counts_however_its_lines_end() {
+        assert_eq!(heads(b""), 0);
+        assert_eq!(heads(b"GET / HTTP/1.1\r\nA: b\r\n\r\nGET / HTTP/1.1\n\nGET / HTTP/1.1\r\n\n{\n}\r\n"), 3);
     }
 
     #[test]
