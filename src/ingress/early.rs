@@ -10,7 +10,6 @@ use super::{Head, Ingress, Refusal, Source, client, declared};
 
 impl Ingress {
     /// The refusal of a request, where its body cannot change it; `None`: the body is asked for.
-    ///
     pub fn refuses(&self, request: &actix_http::Request) -> Option<HttpResponse> {
         let setup = self.setup();
         let Some(source) = setup.source(request.path()) else {
@@ -38,6 +37,7 @@ impl Ingress {
         refusal.response(source.busy_status, &source.methods())
     }
 
+    /// What the head of a request comes to, in the order in which it counts with the body as well.
     fn head(
         &self,
         source: &Source,
@@ -48,11 +48,11 @@ impl Ingress {
             return Err(Refusal::ShuttingDown);
         }
         source.takes(request.method().as_str())?;
-        let client = client?;
-        if declared(request.headers()).is_some_and(|length| length > source.max_body) {
-            return Err(Refusal::BodyTooLarge);
+        take(source, client?, request)?;
+        match declared(request.headers()) {
+            Some(length) if length > source.max_body => Err(Refusal::BodyTooLarge),
+            _ => Ok(()),
         }
-        take(source, client, request)
     }
 }
 

@@ -12,7 +12,7 @@ import pytest
 
 from harness import sources
 from harness.brokers import redis_backend
-from harness.http import Client, head, raw, read_answer
+from harness.http import Client, answers, head, raw, read_answer
 from harness.wait import until
 
 HOST = [("Host", "hooks.example.com")]
@@ -39,17 +39,6 @@ def with_keys(keys):
 
 def wire(one, *more):
     return head("POST", one.path, [*one.headers, ("Content-Length", str(len(one.body))), *more]) + one.body
-
-
-def answers(port, sent, seconds=10):
-    """The statuses of everything that comes back on one connection until it ends."""
-    with socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock:
-        sock.sendall(sent)
-        got = b""
-        with contextlib.suppress(ConnectionResetError):
-            while part := sock.recv(65536):
-                got += part
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
 
 # Memory

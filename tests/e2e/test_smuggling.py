@@ -1,13 +1,12 @@
 """Requests whose length two programs could read differently: 400, and the connection ends; nothing is journaled."""
 
 import json
-import re
 import socket
 
 import pytest
 from harness import sources
 from harness.bridge import Bridge
-from harness.http import head, raw, read_answer
+from harness.http import answers, head, raw, read_answer
 
 
 @pytest.fixture(scope="module")
@@ -17,21 +16,6 @@ def bridge(tmp_path_factory):
         yield bridge
     finally:
         bridge.close()
-
-
-def answers(port, wire):
-    """Statuses of all answers until the server closes, which it must."""
-    # Idle for 5 s, any connection is closed: that is not meant.
-    with socket.create_connection(("127.0.0.1", port), timeout=4) as sock:
-        sock.sendall(wire)
-        got = b""
-        try:
-            while part := sock.recv(65536):
-                got += part
-        except ConnectionResetError:
-            pass
-    # A body has no line end of its own: the next answer is anywhere in a line.
-    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
 
 def lines(*framing, host="Host: x"):

@@ -14,7 +14,7 @@ import pytest
 from harness import sources
 from harness.bridge import run
 from harness.certificates import Authority
-from harness.http import head, read_answer
+from harness.http import head, read_answer, until_closed
 from harness.wait import until
 
 
@@ -293,12 +293,7 @@ def test_a_client_that_falls_silent_after_its_handshake_is_closed(bridges, tmp_p
     started = time.monotonic()
     with tls.connect(minimum_version=version, maximum_version=version) as sock:
         sock.sendall(said)
-        got = b""
-        try:
-            while part := sock.recv(65536):
-                got += part
-        except ConnectionResetError:
-            pass
+        got = until_closed(sock)
     assert 2 < time.monotonic() - started < 8
     assert got.startswith(answer) and (got == b"") == (answer == b""), got
 

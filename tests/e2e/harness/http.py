@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import socket
 from dataclasses import dataclass, field
 
@@ -114,6 +115,26 @@ def read_answer(sock):
     return Reply(
         response.status, {k.lower(): v for k, v in response.getheaders()}, content, ended=response.will_close
     )
+
+
+def until_closed(sock):
+    """Everything that comes until the server closes."""
+    got = b""
+    try:
+        while part := sock.recv(65536):
+            got += part
+    except ConnectionResetError:
+        pass
+    return got
+
+
+def answers(port, wire, timeout=4):
+    """Statuses of all answers until the server closes, which it must: idle for 5 s any connection is closed, which is not meant."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as sock:
+        sock.sendall(wire)
+        got = until_closed(sock)
+    # A body has no line end of its own: the next answer is anywhere in a line.
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)]
 
 
 def head(method, path, headers):
