@@ -130,7 +130,7 @@ where
                             _ => early(&request),
                         };
                         if let (Some(_), Some(pulse)) = (&refusal, pulse) {
-                            pulse.refuse();
+                            pulse.end();
                         }
                         ready(refusal.map_or(Ok(request), |answer| Err(Response::from(answer))))
                     });
@@ -216,7 +216,7 @@ fn begin(request: &Request) -> Result<Option<Busy>, HttpResponse> {
     // goes by the length (RFC 9112, section 6.3).
     let is_web_socket = |to: &HeaderValue| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
     if length.is_some() && headers.get_all(UPGRADE).any(is_web_socket) {
-        pulse.refuse();
+        pulse.end();
         return Err(HttpResponse::BadRequest().force_close().finish());
     }
     let body = match length {

@@ -147,11 +147,11 @@ mod tests {
         let (refused, took) = dripped(1_000, 1000, MS * 10, pace).await;
         assert!(refused == Err(Refusal::BodyTimeout) && took < MS * 5_000, "{refused:?} {took:?}");
         let (held, stalls) = (Held::default(), futures_util::stream::pending());
-        let before = Instant::now();
-        let head = before - pace.timeout + MS * 50;
-        let refused = read(stalls, None, 1 << 30, head, pace, &mut Room::new(&held, 1 << 30, None)).await;
-        assert!(refused == Err(Refusal::BodyTimeout) && before.elapsed() < MS * 250, "the head took the time");
         let any = Pace { least: 0, timeout: MS * 60_000, window: MS };
+        let before = Instant::now();
+        let head = before - any.timeout + MS * 50;
+        let refused = read(stalls, None, 1 << 30, head, any, &mut Room::new(&held, 1 << 30, None)).await;
+        assert!(refused == Err(Refusal::BodyTimeout) && before.elapsed() < MS * 5_000, "the head took the time");
         assert_eq!(dripped(3, 1, MS * 30, any).await.0, Ok(3));
     }
 }

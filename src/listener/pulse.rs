@@ -79,8 +79,8 @@ impl Pulse {
         self.done.get()
     }
 
-    /// An answer that is given before its request has begun, or will, is the last.
-    pub fn refuse(&self) {
+    /// The answer that is given now is the last: the connection ends behind it.
+    pub fn end(&self) {
         self.done.set(true);
         self.closing.set(Some(Instant::now() + LINGER));
     }
@@ -142,7 +142,7 @@ impl Busy {
     /// The answer is made; `last`: the connection ends with it.
     pub fn answered(self, last: bool) {
         if last {
-            self.0.refuse();
+            self.0.end();
         }
     }
 }
@@ -212,11 +212,11 @@ mod tests {
 
     #[test]
     fn nothing_begins_behind_the_last_request() {
-        for refused in [false, true] {
+        for ended in [false, true] {
             let pulse = Rc::new(Pulse::new(Instant::now()));
             pulse.clone().begin(false, None).unwrap().answered(false);
-            if refused {
-                pulse.refuse();
+            if ended {
+                pulse.end();
             } else {
                 pulse.clone().begin(true, None).unwrap().answered(false);
             }

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from harness import sources
-from harness.http import head, raw, read_answer
+from harness.http import head, raw, read_answer, until_closed
 from harness.secrets import ENV
 from harness.sources import NAMES, unique, with_header
 from harness.wait import until
@@ -474,12 +474,7 @@ def test_silent_and_half_sent_requests_are_closed_and_others_served_meanwhile(br
             assert time.monotonic() - started < 1
         for sock in sockets:
             sock.settimeout(20)
-            answer = b""
-            try:
-                while part := sock.recv(4096):
-                    answer += part
-            except ConnectionResetError:
-                pass
+            answer = until_closed(sock)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 408") or b" 400 " in answer[:20], answer[:80]
     finally:
         for sock in sockets:
