@@ -55,7 +55,7 @@ use crate::catalogue;
 use crate::event::envelope::Attribute;
 use crate::event::{Request, json};
 use crate::journal::{Appended, Journal, Record};
-use crate::listener::Reading;
+use crate::listener;
 use crate::telemetry::trace::{self, Span};
 use crate::telemetry::{Metrics, Refusals};
 
@@ -246,10 +246,8 @@ impl Ingress {
         let client = client?;
         early::take(source, client, http)?;
         let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
-        let reading = Reading::of(http);
-        let length = declared(http.headers());
-        let wire = body::read(payload, length, source.max_body, reading.begun(), setup.pace, &mut room).await?;
-        drop(reading);
+        let (length, begun) = (declared(http.headers()), listener::begun(http));
+        let wire = body::read(payload, length, source.max_body, begun, setup.pace, &mut room).await?;
         let request = Request {
             method: http.method().as_str(),
             path: http.uri().path(),
@@ -276,7 +274,11 @@ impl Ingress {
             prove::act(source, &mut reply, deadline).await.inspect_err(|why| self.note(source, *why, client))?;
             return Ok(Received::Handshake(reply));
         }
-        let encoding = http.headers().get(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+        let mut encodings = http.headers().get_all(CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
+        let encoding = encodings.next();
+        if encodings.next().is_some() {
+            return Err(Refusal::UnsupportedMediaType);
+        }
         let content = coding::decode(&wire, encoding, source.max_body)?;
         // What is not encoded is the same piece of memory.
         if content.as_ptr() != wire.as_ptr() {

@@ -12,6 +12,7 @@
 mod address;
 mod admit;
 mod connection;
+mod framing;
 mod proxies;
 mod proxy;
 mod pulse;
@@ -20,29 +21,31 @@ mod socket;
 pub mod tls;
 
 use std::cell::RefCell;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{ConnectionType, HttpServiceBuilder, Request, Response};
 use actix_service::{IntoServiceFactory, Service as _, ServiceFactory, ServiceFactoryExt as _};
-use actix_web::body::MessageBody;
+use actix_web::body::{BodySize, MessageBody};
 use actix_web::dev::Server;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::{HttpMessage as _, HttpResponse};
+use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use address::{Address, Mode};
 use admit::Admission;
 use connection::{Connection, Io};
+use framing::{Body, Chunks};
 pub use proxies::Proxies;
-#[cfg(fuzzing)]
-pub use proxy::header as proxy_header;
 use pulse::{Busy, Pulse};
 use socket::Socket;
 pub use socket::{File, Listener};
@@ -96,7 +99,7 @@ where
     S::Response: Into<Response<B>> + 'static,
     S::Service: 'static,
     <S::Service as actix_service::Service<Request>>::Future: 'static,
-    B: MessageBody + 'static,
+    B: MessageBody + Unpin + 'static,
 {
     let (workers, grace) = (options.workers, options.shutdown_grace);
     let most = options.max_connections.div_ceil(workers);
@@ -108,12 +111,20 @@ where
             let begun = begin(&request);
             let answer = begun.map(|busy| (busy, actix_service::Service::call(service, request)));
             async move {
-                let (busy, answer) = answer?;
-                let answer: Response<B> = answer.await?.into();
-                if let Some(busy) = busy {
-                    busy.answered(answer.head().connection_type() == ConnectionType::Close);
+                let (busy, answer) = match answer {
+                    Ok((busy, answer)) => (busy, answer.await?),
+                    Err(refusal) => {
+                        look_again().await;
+                        return Err(refusal);
+                    }
+                };
+                let mut answer: Response<B> = answer.into();
+                let is_last = answer.head().connection_type() == ConnectionType::Close;
+                if busy.as_ref().is_some_and(|busy| busy.answered(is_last)) {
+                    answer.head_mut().set_connection_type(ConnectionType::Close);
+                    look_again().await;
                 }
-                Ok(answer)
+                Ok(answer.map_body(|_, body| Answer { body, _busy: busy }))
             }
         });
         // Once a worker.
@@ -124,15 +135,15 @@ where
                 let make = Rc::new(move || {
                     let (application, early) = (application.clone(), early.clone());
                     let expect = actix_service::fn_service(move |request: Request| {
-                        let pulse = request.conn_data::<Rc<Pulse>>();
-                        let refusal = match pulse {
-                            Some(pulse) if pulse.is_done() => Some(behind_the_last()),
-                            _ => early(&request),
-                        };
-                        if let (Some(_), Some(pulse)) = (&refusal, pulse) {
-                            pulse.end();
+                        let refusal = early(&request);
+                        async move {
+                            let Some(answer) = refusal else { return Ok(request) };
+                            if let Some(pulse) = request.conn_data::<Rc<Pulse>>() {
+                                pulse.end();
+                                look_again().await;
+                            }
+                            Err(Response::from(answer))
                         }
-                        ready(refusal.map_or(Ok(request), |answer| Err(Response::from(answer))))
                     });
                     HttpServiceBuilder::default()
                         .keep_alive(KEEP_ALIVE)
@@ -184,52 +195,75 @@ where
     Ok(server?.run())
 }
 
-/// A request whose body is being read: until this is dropped, what comes on the connection may be of it.
-pub struct Reading(Option<Rc<Pulse>>);
-
-impl Reading {
-    /// The request of the connection that is being answered.
-    pub fn of(request: &Request) -> Self {
-        Self(request.conn_data::<Rc<Pulse>>().cloned())
-    }
-
-    /// When the wait for its head began: at its first byte, or for the first of a connection when that was opened.
-    pub fn begun(&self) -> Instant {
-        self.0.as_ref().and_then(|pulse| pulse.begun()).unwrap_or_else(Instant::now)
-    }
+/// When the wait for the head of `request` began, which is being answered: at its first byte, or for the first of a connection
+/// when that was opened.
+pub fn begun(request: &Request) -> Instant {
+    request.conn_data::<Rc<Pulse>>().and_then(|pulse| pulse.begun()).unwrap_or_else(Instant::now)
 }
 
-impl Drop for Reading {
-    fn drop(&mut self) {
-        if let Some(pulse) = &self.0 {
-            pulse.whole();
-        }
+/// The body that HTTP expects behind the head of `request`; `None`: one without end.
+fn body(request: &Request) -> Option<Body> {
+    let headers = request.headers();
+    if headers.contains_key(TRANSFER_ENCODING) {
+        return Some(Body::Chunks(Chunks::First));
+    }
+    // All that follows would be the body, other requests of a proxy that shares the connection among them (RFC 9112, section 6.3).
+    let is_web_socket = |to: &HeaderValue| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    if headers.get_all(UPGRADE).any(is_web_socket) {
+        return None;
+    }
+    let length = headers.get(CONTENT_LENGTH).map(|length| length.to_str().ok()?.trim().parse().ok());
+    length.unwrap_or(Some(0)).map(Body::Bytes)
+}
+
+/// What fuzzing reaches.
+#[cfg(fuzzing)]
+pub mod fuzzed {
+    pub use super::proxy::header as proxy_header;
+    pub use super::pulse::{Pulse, Turn};
+
+    /// As it is begun.
+    pub fn body(request: &super::Request) -> Option<super::Body> {
+        super::body(request)
     }
 }
 
 /// Begins a request on its connection, unless it is none.
 fn begin(request: &Request) -> Result<Option<Busy>, HttpResponse> {
     let Some(pulse) = request.conn_data::<Rc<Pulse>>() else { return Ok(None) };
-    let headers = request.headers();
-    let length = headers.get(CONTENT_LENGTH);
-    // HTTP would take all that follows for the body, other requests of a proxy that shares the connection among them, where a proxy
-    // goes by the length (RFC 9112, section 6.3).
-    let is_web_socket = |to: &HeaderValue| to.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
-    if length.is_some() && headers.get_all(UPGRADE).any(is_web_socket) {
+    let last = request.head().connection_type() != ConnectionType::KeepAlive;
+    let busy = body(request).and_then(|body| pulse.clone().begin(last, body));
+    if busy.is_none() {
         pulse.end();
-        return Err(HttpResponse::BadRequest().force_close().finish());
     }
-    let body = match length {
-        Some(length) => length.to_str().ok().and_then(|length| length.parse().ok()),
-        None => (!headers.contains_key(TRANSFER_ENCODING)).then_some(0),
-    };
-    let last = request.head().connection_type() == ConnectionType::Close;
-    pulse.clone().begin(last, body).map(Some).ok_or_else(behind_the_last)
+    busy.map(Some).ok_or_else(|| HttpResponse::BadRequest().force_close().finish())
 }
 
-/// What a request gets that was sent behind the last one of its connection: nobody has looked at it.
-fn behind_the_last() -> HttpResponse {
-    HttpResponse::ServiceUnavailable().force_close().finish()
+/// Has the connection look again how long it waits, now that its last answer is made: HTTP may read nothing until then.
+async fn look_again() {
+    poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// An answer on its way: until it is made, its request is the only one of the connection.
+struct Answer<B> {
+    body: B,
+    _busy: Option<Busy>,
+}
+
+impl<B: MessageBody + Unpin> MessageBody for Answer<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(cx)
+    }
 }
 
 /// The way of a connection before its first request.

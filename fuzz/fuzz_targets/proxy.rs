@@ -4,7 +4,7 @@
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use hookferry::listener::proxy_header;
+use hookferry::listener::fuzzed::proxy_header;
 use libfuzzer_sys::fuzz_target;
 
 const BEHIND: &[u8] = b"POST / HTTP/1.1\r\n\r\n";

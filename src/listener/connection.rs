@@ -4,22 +4,28 @@
 //! answers. Here every head has a deadline and a size, and so has everything that is to be written.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
 use super::admit::Permit;
-use super::pulse::{MANY, Pulse, heads};
+use super::framing::Body;
+use super::pulse::{Pulse, Turn};
 use super::socket::Socket;
 
-/// Most bytes behind a head that is too large that are read and thrown away: a client that still writes when the
-/// connection is closed may not see why.
+/// Most bytes that are thrown away at once: a client that still writes when the connection is closed may not see its last
+/// answer.
 const DRAIN: usize = 1 << 20;
+
+/// Most bytes that are read behind a request before it is answered, but for those that came with it.
+const AHEAD: usize = 4 << 10;
 
 /// Least bytes of answers that a client takes within a deadline: one that is slow gets a large answer whole, one that takes a
 /// byte now and then does not hold the connection. More than the kernel's buffers hide would cut off whoever goes on reading.
@@ -48,10 +54,12 @@ pub struct Connection {
     blocked: Option<Instant>,
     /// Bytes that it has taken since.
     taken: usize,
-    /// Whether HTTP was given the time to see that a head is complete.
-    yielded: bool,
-    /// Heads that HTTP was given since it last had to answer before more is read.
-    heads: usize,
+    /// What was read of later requests.
+    ahead: BytesMut,
+    /// Nothing comes behind it.
+    is_all: bool,
+    /// HTTP has not looked at the head that it was given.
+    looks: bool,
     ended: bool,
     /// Set to the nearest deadline only when there is a wait: a request costs no timer.
     timer: Pin<Box<Sleep>>,
@@ -71,8 +79,9 @@ impl Connection {
             deadline,
             blocked: None,
             taken: 0,
-            yielded: false,
-            heads: 0,
+            ahead: BytesMut::new(),
+            is_all: false,
+            looks: false,
             ended: false,
             timer,
             _permit: permit,
@@ -84,11 +93,8 @@ impl Connection {
         self.pulse.clone()
     }
 
-    /// Whether a deadline has passed; if not, the task is woken when it does.
-    fn overdue(&mut self, cx: &mut Context<'_>) -> bool {
-        let begun = [self.pulse.since(), self.blocked].map(|begun| begun.map(|begun| begun + self.deadline));
-        let ends = begun.into_iter().chain([self.pulse.closing()]);
-        let Some(deadline) = ends.flatten().min() else { return false };
+    /// Whether `deadline` has passed; if not, the task is woken when it does.
+    fn has_passed(&mut self, cx: &mut Context<'_>, deadline: Instant) -> bool {
         loop {
             let reached = self.timer.as_mut().poll(cx).is_ready();
             if reached && Instant::now() >= deadline {
@@ -101,6 +107,80 @@ impl Connection {
         }
     }
 
+    /// Whether what is waited for comes too late.
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let head = self.pulse.since().map(|begun| begun + self.deadline);
+        head.into_iter().chain(self.pulse.closing()).min().is_some_and(|deadline| self.has_passed(cx, deadline))
+    }
+
+    /// Gives HTTP what it may have of the next bytes, of which at most `most` are read.
+    fn give(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: u64) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let was_ahead = !self.ahead.is_empty();
+        if was_ahead {
+            let here = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..here]);
+        } else if !self.is_all {
+            ready!(self.io.poll_read(cx, buf, most))?;
+        }
+        let bytes = &buf.filled()[before..];
+        let Ok(given) = self.pulse.give(bytes) else {
+            // HTTP has a body that breaks off.
+            buf.set_filled(before);
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        };
+        if was_ahead && given == self.ahead.len() {
+            self.ahead = BytesMut::new();
+        } else if was_ahead {
+            self.ahead.advance(given);
+        } else {
+            self.ahead.extend_from_slice(&bytes[given..]);
+        }
+        buf.set_filled(before + given);
+        if self.pulse.head_bytes() > self.max_header {
+            buf.set_filled(before);
+            let _ = self.drain(cx)?;
+            self.end(cx, TOO_LARGE);
+        }
+        self.looks = self.pulse.turn() == Turn::Asked;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a little of what comes behind a request: a client that is gone shows so.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ahead.len() < AHEAD && !self.is_all {
+            let mut space = [MaybeUninit::uninit(); AHEAD];
+            let mut bytes = ReadBuf::uninit(&mut space);
+            let Poll::Ready(read) = self.io.poll_read(cx, &mut bytes, u64::MAX) else { break };
+            read?;
+            self.is_all = bytes.filled().is_empty();
+            self.ahead.extend_from_slice(bytes.filled());
+        }
+        if self.is_all || !self.ahead.is_empty() {
+            self.pulse.hold(cx.waker());
+        }
+        Poll::Pending
+    }
+
+    /// Throws away what comes, so that its sender sees the answer.
+    fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ahead.clear();
+        let mut drained = 0;
+        while drained < DRAIN && !self.is_all {
+            let mut space = [MaybeUninit::uninit(); AHEAD];
+            let mut bytes = ReadBuf::uninit(&mut space);
+            ready!(self.io.poll_read(cx, &mut bytes, u64::MAX))?;
+            self.is_all = bytes.filled().is_empty();
+            drained += bytes.filled().len();
+        }
+        if self.is_all {
+            return Poll::Ready(Ok(()));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// Ends the connection, with `answer` if the client takes it at once.
     fn end(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
         self.ended = true;
@@ -110,80 +190,51 @@ impl Connection {
         }
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>) {
-        let mut scratch = [0; 8192];
-        let mut left = DRAIN;
-        while left > 0 {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match self.io.poll_read(cx, &mut buffer, usize::MAX) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                    left = left.saturating_sub(buffer.filled().len());
-                }
-                _ => return,
-            }
-        }
-    }
-
     /// What a client that does not read gets: nothing more.
     fn waiting<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.blocked = self.blocked.or_else(|| Some(Instant::now()));
-        if self.overdue(cx) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
+        let deadline = *self.blocked.get_or_insert_with(Instant::now) + self.deadline;
+        if self.has_passed(cx, deadline) { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(end) = this.pulse.closing() {
-            // A client that goes on sending would otherwise hold the connection for as long as it does.
-            this.ended |= Instant::now() >= end;
-        }
-        if this.ended {
-            return Poll::Ready(Ok(()));
-        }
         // Whoever does not take its answers is not asked for more requests.
         if this.blocked.is_some() {
             return this.waiting(cx);
         }
-        if this.heads > MANY {
-            this.heads = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        if this.pulse.closing().is_some_and(|end| Instant::now() >= end) {
+            // A client that goes on sending would otherwise hold the connection for as long as it does.
+            this.ended = true;
         }
-        if this.pulse.head_bytes() < this.max_header {
-            this.yielded = false;
-        } else if this.yielded {
-            this.drain(cx);
-            this.end(cx, TOO_LARGE);
+        if this.ended {
             return Poll::Ready(Ok(()));
-        } else {
-            // The head may be complete, and what counts be its body: HTTP looks at it before more is read.
-            this.yielded = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
         }
-        let Some(most) = this.pulse.may_read(cx) else { return Poll::Pending };
-        let before = buf.filled().len();
-        match this.io.poll_read(cx, buf, most) {
-            Poll::Ready(result) => {
-                let read = &buf.filled()[before..];
-                this.pulse.received(read.len());
-                this.heads += heads(read);
-                Poll::Ready(result)
-            }
-            Poll::Pending if this.overdue(cx) => {
-                if this.pulse.closing().is_some() && this.blocked.is_none() {
-                    this.ended = true;
-                    return Poll::Ready(Ok(()));
+        let read = match this.pulse.turn() {
+            Turn::Body(Body::Bytes(left)) => this.give(cx, buf, left),
+            Turn::Head(_) | Turn::Body(Body::Chunks(_)) => this.give(cx, buf, u64::MAX),
+            Turn::Asked => {
+                // HTTP looks at what it has only once there is no more.
+                if std::mem::take(&mut this.looks) {
+                    cx.waker().wake_by_ref();
                 }
-                if this.blocked.is_none() && this.pulse.head_bytes() > 0 {
-                    this.end(cx, TIMEOUT);
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                Poll::Pending
             }
-            Poll::Pending => Poll::Pending,
+            Turn::Next => this.read_ahead(cx),
+            Turn::Over => this.drain(cx),
+        };
+        if read.is_pending() && this.is_late(cx) {
+            if this.pulse.closing().is_none() {
+                if this.pulse.head_bytes() == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+                this.end(cx, TIMEOUT);
+            }
+            this.ended = true;
+            return Poll::Ready(Ok(()));
         }
+        read
     }
 }
 
@@ -225,17 +276,25 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         match this.io.poll_shutdown(cx) {
             Poll::Pending => this.waiting(cx),
-            shut => shut,
+            shut => {
+                // What is left unread would make the kernel take the answer back.
+                let _ = this.drain(cx);
+                shut
+            }
         }
     }
 }
 
 impl Io {
     /// Reads `most` bytes at most.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: usize) -> Poll<io::Result<()>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: u64) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(&mut stream.take(most as u64)).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut stream.as_mut().take(most as u64)).poll_read(cx, buf),
+            Self::Plain(stream) => Pin::new(&mut stream.take(most)).poll_read(cx, buf),
+            Self::Tls(stream) => match ready!(Pin::new(&mut stream.as_mut().take(most)).poll_read(cx, buf)) {
+                // Many clients end without saying so in TLS; where a request ends, its framing says.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+                read => Poll::Ready(read),
+            },
         }
     }
 
@@ -286,7 +345,6 @@ mod tests {
         });
         let deadline = Duration::from_secs(1);
         let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), 1 << 20, deadline);
-        let _busy = connection.pulse().begin(false, None);
         let written = async {
             connection.write_all(&[0; 256 << 10]).await?;
             connection.flush().await

@@ -1,46 +1,59 @@
 //! Where a connection is in its requests; shared by the connection and its requests, on one thread.
 //!
-//! HTTP decodes every request that it is given, before it answers the first, and keeps answers that the client does not take. So
-//! it is given little: what a request may have, and of those behind it no more than [`HEADS`].
+//! HTTP decodes every request that it is given before it answers the first, and lets what it decodes last decide how it answers
+//! the others. So it is given one at a time: nothing behind a request until that is answered.
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::Waker;
 
 use tokio::time::Instant;
 
 use super::LINGER;
-
-/// Most bytes that are read at once where requests begin: they may be a hundred requests.
-pub const HEADS: usize = 4 << 10;
-/// Heads after which HTTP answers what it has before more is read.
-pub const MANY: usize = 16;
+use super::framing::{Body, HeadEnd, Malformed, plain_body};
 
 /// The state of a connection.
 #[derive(Default)]
 pub struct Pulse {
-    /// A request is being answered.
-    busy: Cell<bool>,
-    /// Bytes of its body that may still come; `None`: nobody knows how many.
-    body: Cell<Option<u64>>,
-    /// Bytes that came behind it.
-    ahead: Cell<usize>,
-    /// Who reads on once it is answered.
+    turn: Cell<Turn>,
+    /// The request that is being answered is the last one (RFC 9112, section 9.6).
+    last: Cell<bool>,
+    /// The body that a head was taken to announce before HTTP had seen it; `None`: HTTP was waited for.
+    plain: Cell<Option<Body>>,
+    /// Who reads on once the request is answered.
     held: Cell<Option<Waker>>,
-    /// One of both sides has said that a request was the last: whatever comes behind it is not one
-    /// (RFC 9112, section 9.6).
-    done: Cell<bool>,
     /// When the wait for the head of a request began; `None`: nothing of one is here.
     since: Cell<Option<Instant>>,
     /// The same of the request that is being answered.
     begun: Cell<Option<Instant>>,
-    /// Bytes received in that wait.
-    bytes: Cell<usize>,
+    /// Bytes of the head so far.
+    head_bytes: Cell<usize>,
     /// The last answer is given: what still comes until then is thrown away, so that the client sees the answer.
     closing: Cell<Option<Instant>>,
 }
 
-/// A request between its head and its answer.
+/// Whose the next bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Of a head.
+    Head(HeadEnd),
+    /// Nobody knows until HTTP has seen the head that it was given.
+    Asked,
+    /// Of the body of the request.
+    Body(Body),
+    /// Of the next request, once this one is answered.
+    Next,
+    /// Nobody's: no request follows.
+    Over,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self::Head(HeadEnd::default())
+    }
+}
+
+/// A request between its head and the end of its answer.
 pub struct Busy(Rc<Pulse>);
 
 impl Pulse {
@@ -49,39 +62,68 @@ impl Pulse {
         Self { since: Cell::new(Some(begun)), ..Self::default() }
     }
 
-    /// A head is here. `None`: one before it was the last.
+    /// Whose the next bytes are.
+    pub fn turn(&self) -> Turn {
+        self.turn.get()
+    }
+
+    /// How many of the next `bytes` of the connection HTTP is given.
     ///
-    /// - `last`: its client says that no other follows.
-    /// - `body`: bytes of its body; `None`: it will show.
-    pub fn begin(self: Rc<Self>, last: bool, body: Option<u64>) -> Option<Busy> {
-        if self.done.replace(self.done.get() || last) {
-            return None;
+    /// # Errors
+    /// As [`Body::take`]: the connection ends.
+    pub fn give(&self, bytes: &[u8]) -> Result<usize, Malformed> {
+        match self.turn.get() {
+            Turn::Head(mut end) => {
+                let is_whole = end.is_at_start();
+                let found = end.find(bytes);
+                self.head_bytes.set(self.head_bytes.get() + found.unwrap_or(bytes.len()));
+                self.since.set(self.since.get().or_else(|| (!bytes.is_empty()).then(Instant::now)));
+                let Some(head) = found else {
+                    self.turn.set(Turn::Head(end));
+                    return Ok(bytes.len());
+                };
+                // Nearly always a request is here as a whole: HTTP gets it at once.
+                self.plain.set(plain_body(&bytes[..head]).filter(|_| is_whole));
+                let Some(body) = self.plain.get() else {
+                    self.turn.set(Turn::Asked);
+                    return Ok(head);
+                };
+                Ok(head + self.give_body(body, &bytes[head..])?)
+            }
+            Turn::Body(body) => self.give_body(body, bytes),
+            Turn::Asked | Turn::Next | Turn::Over => Ok(0),
         }
-        self.busy.set(true);
-        self.body.set(body);
+    }
+
+    fn give_body(&self, mut body: Body, bytes: &[u8]) -> Result<usize, Malformed> {
+        let given = body.take(bytes)?;
+        self.turn.set(Turn::after(body));
+        Ok(given)
+    }
+
+    /// HTTP has a request with this `body`; `last`: its client says that no other follows. `None`: its head was taken to
+    /// announce something else, and what HTTP has of the body may be another request.
+    pub fn begin(self: Rc<Self>, last: bool, body: Body) -> Option<Busy> {
+        match (self.turn.get(), self.plain.get()) {
+            (Turn::Asked, _) => self.turn.set(Turn::after(body)),
+            (Turn::Body(_) | Turn::Next, Some(plain)) if plain == body => {}
+            _ => return None,
+        }
+        self.last.set(last);
         self.begun.set(self.since.take());
-        self.bytes.set(0);
+        self.head_bytes.set(0);
         Some(Busy(self))
     }
 
-    /// The body of the request that is being answered is here.
-    pub fn whole(&self) {
-        self.body.set(Some(0));
-    }
-
-    /// When the wait for the head of this request began; `None`: it came behind another.
+    /// When the wait for the head of the request began that is being answered.
     pub fn begun(&self) -> Option<Instant> {
         self.begun.get()
     }
 
-    /// Whether no further request is one.
-    pub fn is_done(&self) -> bool {
-        self.done.get()
-    }
-
     /// The answer that is given now is the last: the connection ends behind it.
     pub fn end(&self) {
-        self.done.set(true);
+        self.turn.set(Turn::Over);
+        self.since.set(None);
         self.closing.set(Some(Instant::now() + LINGER));
     }
 
@@ -95,61 +137,43 @@ impl Pulse {
         self.since.get()
     }
 
-    /// Bytes of that head so far.
+    /// Bytes of the head that is due, so far.
     pub fn head_bytes(&self) -> usize {
-        self.bytes.get()
+        self.head_bytes.get()
     }
 
-    /// How many bytes may be read now; `None`: none until the answer is made, when the task is woken.
-    pub fn may_read(&self, cx: &Context<'_>) -> Option<usize> {
-        if !self.busy.get() {
-            self.ahead.set(0);
-            return Some(HEADS);
-        }
-        match self.body.get() {
-            Some(0) if self.ahead.get() >= HEADS => {
-                self.held.set(Some(cx.waker().clone()));
-                None
-            }
-            Some(0) | None => Some(HEADS),
-            Some(body) => Some(usize::try_from(body).unwrap_or(usize::MAX)),
-        }
-    }
-
-    /// So many bytes were read.
-    pub fn received(&self, bytes: usize) {
-        if self.busy.get() {
-            if let Some(body) = self.body.get() {
-                let behind = (bytes as u64).saturating_sub(body);
-                self.body.set(Some(body.saturating_sub(bytes as u64)));
-                self.ahead.set(self.ahead.get().saturating_add(usize::try_from(behind).unwrap_or(usize::MAX)));
-            }
-        } else if self.closing.get().is_none() && bytes > 0 {
-            self.since.set(self.since.get().or_else(|| Some(Instant::now())));
-            self.bytes.set(self.bytes.get() + bytes);
-        }
+    /// `reader` is woken once the request is answered.
+    pub fn hold(&self, reader: &Waker) {
+        self.held.set(Some(reader.clone()));
     }
 }
 
-/// How many heads of requests may end in `bytes`: every empty line counts, those of bodies as well.
-pub fn heads(bytes: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', bytes)
-        .filter(|end| matches!(&bytes[end + 1..], [b'\n', ..] | [b'\r', b'\n', ..]))
-        .count()
+impl Turn {
+    fn after(body: Body) -> Self {
+        if body.is_done() { Self::Next } else { Self::Body(body) }
+    }
 }
 
 impl Busy {
-    /// The answer is made; `last`: the connection ends with it.
-    pub fn answered(self, last: bool) {
+    /// An answer is made that is to say `last` where no request follows it; whether that is so.
+    pub fn answered(&self, last: bool) -> bool {
+        // What is left of a body that nobody has waited for is not read.
+        let last = last || self.0.last.get() || matches!(self.0.turn.get(), Turn::Body(_));
         if last {
             self.0.end();
         }
+        last
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.set(false);
+        match self.0.turn.get() {
+            Turn::Next => self.0.turn.set(Turn::default()),
+            Turn::Over => {}
+            // It was given up.
+            Turn::Head(_) | Turn::Asked | Turn::Body(_) => self.0.end(),
+        }
         if let Some(reader) = self.0.held.take() {
             reader.wake();
         }
@@ -162,7 +186,20 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
+    use super::super::framing::Chunks;
     use super::*;
+
+    const PLAIN: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n";
+    const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+    fn pulse() -> Rc<Pulse> {
+        Rc::new(Pulse::new(Instant::now()))
+    }
+
+    /// What HTTP is given of `bytes` at once.
+    fn given(pulse: &Pulse, bytes: &[&[u8]]) -> usize {
+        pulse.give(&bytes.concat()).unwrap()
+    }
 
     #[derive(Default)]
     struct Woken(AtomicUsize);
@@ -174,53 +211,91 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_request_little_is_read_and_the_rest_once_it_is_answered() {
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        let cx = Context::from_waker(&waker);
-        let pulse = Rc::new(Pulse::new(Instant::now()));
-        assert_eq!(pulse.may_read(&cx), Some(HEADS));
-        pulse.received(100);
-        let busy = pulse.clone().begin(false, Some(10_000)).unwrap();
-        assert_eq!(pulse.may_read(&cx), Some(10_000), "its body is read as it comes");
-        pulse.received(9_000);
-        assert_eq!(pulse.may_read(&cx), Some(1_000));
-        pulse.received(1_000);
-        assert_eq!(pulse.may_read(&cx), Some(HEADS));
-        pulse.received(HEADS);
-        assert_eq!(pulse.may_read(&cx), None);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
-        drop(busy);
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        // A body of which nobody knows the length, until it is here.
-        let busy = pulse.clone().begin(false, None).unwrap();
-        for _ in 0..3 {
-            assert_eq!(pulse.may_read(&cx), Some(HEADS));
-            pulse.received(HEADS);
+    fn a_request_is_given_at_once_and_nothing_behind_it_until_it_is_answered() {
+        let (pulse, woken) = (pulse(), Arc::new(Woken::default()));
+        for _ in 0..2 {
+            assert_eq!(given(&pulse, &[PLAIN, b"hello", PLAIN]), PLAIN.len() + 5);
+            assert_eq!(given(&pulse, &[PLAIN]), 0, "HTTP has not seen the first one");
+            let busy = pulse.clone().begin(false, Body::Bytes(5)).unwrap();
+            assert_eq!((pulse.turn(), given(&pulse, &[PLAIN])), (Turn::Next, 0));
+            pulse.hold(&Waker::from(woken.clone()));
+            assert!(!busy.answered(false));
+            assert_eq!((woken.0.swap(0, Ordering::Relaxed), given(&pulse, &[PLAIN])), (0, 0), "it is on its way");
+            drop(busy);
+            assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
         }
-        pulse.whole();
-        assert_eq!(pulse.may_read(&cx), None, "what came behind the request before counts as well");
-        drop(busy);
-        assert_eq!(pulse.may_read(&cx), Some(HEADS));
     }
 
     #[test]
-    fn every_head_counts_however_its_lines_end() {
-        assert_eq!(heads(b""), 0);
-        assert_eq!(heads(b"GET / HTTP/1.1\r\nA: b\r\n\r\nGET / HTTP/1.1\n\nGET / HTTP/1.1\r\n\n{\n}\r\n"), 3);
+    fn a_body_is_given_as_it_comes_before_and_after_its_request_begins() {
+        let pulse = pulse();
+        assert_eq!(given(&pulse, &[PLAIN, b"h"]), PLAIN.len() + 1);
+        assert_eq!(given(&pulse, &[b"e"]), 1);
+        let _busy = pulse.clone().begin(false, Body::Bytes(5)).unwrap();
+        assert_eq!(given(&pulse, &[b"llo", PLAIN]), 3);
+        assert_eq!(pulse.turn(), Turn::Next);
     }
 
     #[test]
-    fn nothing_begins_behind_the_last_request() {
-        for ended in [false, true] {
-            let pulse = Rc::new(Pulse::new(Instant::now()));
-            pulse.clone().begin(false, None).unwrap().answered(false);
-            if ended {
-                pulse.end();
-            } else {
-                pulse.clone().begin(true, None).unwrap().answered(false);
+    fn what_is_not_plain_waits_for_what_http_makes_of_the_head() {
+        for (parts, body, rest) in [
+            (vec![CHUNKED], Body::Chunks(Chunks::First), &b"5\r\nhello\r\n0\r\n\r\n"[..]),
+            (vec![&PLAIN[..20], &PLAIN[20..]], Body::Bytes(5), b"hello"),
+        ] {
+            let pulse = pulse();
+            for part in &parts[..parts.len() - 1] {
+                assert_eq!(given(&pulse, &[part]), part.len());
             }
-            assert!(pulse.is_done() && pulse.clone().begin(false, None).is_none());
+            let last = parts[parts.len() - 1];
+            assert_eq!(given(&pulse, &[last, rest, PLAIN]), last.len());
+            assert_eq!((pulse.turn(), given(&pulse, &[rest])), (Turn::Asked, 0));
+            let busy = pulse.clone().begin(false, body).unwrap();
+            assert_eq!(given(&pulse, &[rest, PLAIN]), rest.len());
+            drop(busy);
+            assert_eq!(pulse.turn(), Turn::default());
         }
+    }
+
+    #[test]
+    fn a_request_that_http_reads_otherwise_is_none() {
+        for other in [Body::Bytes(4), Body::Bytes(0), Body::Chunks(Chunks::First)] {
+            let pulse = pulse();
+            given(&pulse, &[PLAIN, b"hello"]);
+            assert!(pulse.clone().begin(false, other).is_none());
+        }
+        assert!(pulse().begin(false, Body::Bytes(0)).is_none(), "nothing was given");
+    }
+
+    #[test]
+    fn nothing_is_given_behind_the_last_request() {
+        for (last, answered, body) in [(true, false, &b"hello"[..]), (false, true, b"hello"), (false, false, b"he")] {
+            let pulse = pulse();
+            given(&pulse, &[PLAIN, body]);
+            let busy = pulse.clone().begin(last, Body::Bytes(5)).unwrap();
+            assert!(busy.answered(answered), "it must say so: {last} {answered} {body:?}");
+            drop(busy);
+            assert_eq!((pulse.turn(), given(&pulse, &[b"llo", PLAIN])), (Turn::Over, 0));
+            assert!(pulse.closing().is_some() && pulse.since().is_none());
+        }
+        // One that is given up is the last as well.
+        let pulse = pulse();
+        given(&pulse, &[PLAIN]);
+        drop(pulse.clone().begin(false, Body::Bytes(5)));
+        assert!(pulse.turn() == Turn::Over && pulse.closing().is_some());
+    }
+
+    #[test]
+    fn the_wait_for_a_head_begins_with_its_first_byte() {
+        let pulse = pulse();
+        let opened = pulse.since();
+        assert_eq!(given(&pulse, &[PLAIN]), PLAIN.len());
+        assert_eq!((pulse.since(), pulse.head_bytes()), (opened, PLAIN.len()));
+        let busy = pulse.clone().begin(false, Body::Bytes(5)).unwrap();
+        given(&pulse, &[b"hello"]);
+        assert_eq!((pulse.since(), pulse.begun(), pulse.head_bytes()), (None, opened, 0));
+        drop(busy);
+        assert_eq!(pulse.since(), None);
+        given(&pulse, &[b"P"]);
+        assert!(pulse.since().is_some() && pulse.head_bytes() == 1);
     }
 }

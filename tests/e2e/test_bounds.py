@@ -195,12 +195,9 @@ def test_what_stands_behind_an_answer_that_closes_is_no_request(bridges, senders
     asked = head("POST", "/nobody", [*HOST, ("Content-Length", "2"), ("Expect", "100-continue")]) + b"{}"
     for closing, status in [(lengthy, 404), (chunked, 404), (bare, 405), (bare * 20, 405), (asked, 404), (bare + asked, 405)]:
         one = senders.make("acme")
-        first, *others = answers(bridge.port, closing + wire(one) * 3)
-        assert first == status
-        assert set(others) <= {503}, others
+        assert answers(bridge.port, closing + wire(one) * 3) == [status]
     last = senders.make("acme")
-    first, *others = answers(bridge.port, wire(last, ("Connection", "close")) + wire(senders.make("acme")))
-    assert first == 200 and set(others) <= {503}, others
+    assert answers(bridge.port, wire(last, ("Connection", "close")) + wire(senders.make("acme"))) == [200]
     assert [event["id"] for event in bridge.events()] == [last.id]
 
 
@@ -208,10 +205,9 @@ def test_a_web_socket_with_a_body_does_not_swallow_the_next_request_of_the_conne
     bridge = bridges(sources.only("acme")).start()
     one = senders.make("acme")
     socketed = wire(one, ("Connection", "Upgrade"), ("Upgrade", "WebSocket"))
-    first, *others = answers(bridge.port, socketed + wire(senders.make("acme")))
-    assert first == 400 and set(others) <= {503}, others
+    assert answers(bridge.port, socketed + wire(senders.make("acme"))) == [400]
     assert bridge.events() == []
-    # Java's client asks for HTTP/2 in passing, beside any request; that changes nothing.
+    # Java's client asks for HTTP/2 in passing, beside any request; that costs the connection.
     passing = wire(one, ("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk"))
     with socket.create_connection(("127.0.0.1", bridge.port), timeout=10) as sock:
         sock.sendall(passing)
