@@ -46,8 +46,8 @@ pub fn client(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) ->
         }
         client
     };
-    let (forwarded, plain) =
-        (addresses(headers, "forwarded", forwarded_for), addresses(headers, "x-forwarded-for", plain));
+    let forwarded = addresses(headers, "forwarded", |line| unquoted(line, b',').map(forwarded_for).collect());
+    let plain = addresses(headers, "x-forwarded-for", |line| line.split(',').map(|item| plain(item.trim())).collect());
     match (forwarded.is_empty(), plain.is_empty()) {
         (_, true) => walk(forwarded),
         (true, false) => walk(plain),
@@ -58,19 +58,34 @@ pub fn client(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) ->
     }
 }
 
-fn addresses(headers: &dyn Headers, name: &str, parse: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
+fn addresses(headers: &dyn Headers, name: &str, parse: fn(&str) -> Vec<Option<IpAddr>>) -> Vec<Option<IpAddr>> {
     let lines = (0..).map_while(|n| headers.nth(name, n));
-    let texts = lines.map(|line| std::str::from_utf8(line).unwrap_or("?"));
-    texts.flat_map(|line| line.split(',')).map(|item| parse(item.trim())).collect()
+    lines.flat_map(|line| parse(std::str::from_utf8(line).unwrap_or("?"))).collect()
 }
 
-/// The `for=` of one element of `Forwarded` (RFC 7239).
+/// The parts of `text` between those `separator`s that stand in no quoted string: a proxy quotes what its client wrote.
+fn unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |c| {
+        let is_plain = !is_quoted;
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => return is_plain && c == char::from(separator),
+        }
+        false
+    })
+}
+
+/// The `for=` of one element of `Forwarded` (RFC 7239), which has it once.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let value = element.split(';').find_map(|pair| {
+    let mut values = unquoted(element, b';').filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
         name.eq_ignore_ascii_case("for").then_some(value)
-    })?;
-    plain(value.trim_matches('"'))
+    });
+    let value = values.next().filter(|_| values.next().is_none())?;
+    plain(value.strip_prefix('"').map_or(Some(value), |quoted| quoted.strip_suffix('"'))?)
 }
 
 /// An address, perhaps with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`.
@@ -135,6 +150,16 @@ mod tests {
         check("10.0.0.1", &both("for=203.0.113.9", "192.0.2.1"), "10.0.0.1?");
         check("10.0.0.1", &both("for=unknown", "203.0.113.9"), "10.0.0.1?");
         check("10.0.0.1", &both("for=192.0.2.1, for=203.0.113.9", "203.0.113.9:80, 10.0.0.2"), "203.0.113.9");
+    }
+
+    #[test]
+    fn what_a_proxy_quotes_is_no_address_of_its_own() {
+        let host = |written: &str| format!("host=\"{written}\";for=203.0.113.9");
+        for written in ["x,for=192.0.2.1", "x;for=192.0.2.1", r#"x\",for=192.0.2.1;host=\""#, r"\\"] {
+            check("10.0.0.1", &[("forwarded", &host(written))], "203.0.113.9");
+        }
+        check("10.0.0.1", &[("forwarded", "for=192.0.2.1;for=203.0.113.9")], "10.0.0.1?");
+        check("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=\"203.0.113.9")], "10.0.0.1?");
     }
 
     #[test]
