@@ -109,7 +109,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         to = ["other"]
         "#,
     )
-    .file("b.yaml", "sever: {}\nserver:\n  ack_timeout: 0s\n")
+    .file("b.yaml", "sever: {}\nserver:\n  ack_timeout: 0s\n  max_header: 65KiB\n")
     .file("c.toml", "not = [toml")
     .file("d.ini", "")
     .var("HOOKFERRY__ADMIN__LISTEN", "0.0.0.0:1");
@@ -118,6 +118,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "a.toml: colour: unknown section",
         "b.yaml: sever: unknown section; did you mean `server`?",
         "b.yaml: server.ack_timeout: must be more than zero",
+        "b.yaml: server.max_header: must be at most 64KiB",
         "a.toml: server.listne: unknown key; did you mean `listen`?",
         "a.toml: server.max_body: `1 pound` is not a size such as \"512KiB\" or \"1MiB\"",
         "a.toml: server.workers: must be a whole number, zero or more, not a text",

@@ -81,6 +81,9 @@ fn hosts(collect: &mut Collector, hosts: &[String]) {
     }
 }
 
+/// Most bytes of `max_header`: the parser of heads takes no name of a field that is longer.
+const MOST_HEADER: u64 = 64 << 10;
+
 /// Checks the sections that stand alone, and against each other.
 pub fn limits(
     collect: &mut Collector,
@@ -100,6 +103,9 @@ pub fn limits(
     zero("server", "max_connections", server.max_connections == 0);
     zero("server", "max_header", server.max_header == 0);
     zero("dedup", "max_keys", dedup.max_keys == 0);
+    if server.max_header > MOST_HEADER {
+        collect.mistake(&["server", "max_header"], "must be at most 64KiB");
+    }
     inflight(collect, server.max_inflight, &["server", "max_body"], server.max_body);
     if server.proxy_protocol && server.trusted_proxies.is_empty() {
         let what = "needs server.trusted_proxies: only they may send a PROXY header";
