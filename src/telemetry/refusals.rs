@@ -108,7 +108,7 @@ impl Refusals {
     pub fn list(&self, source: Option<&str>) -> Vec<Refused> {
         let desks = self.desks();
         let wanted = desks.iter().filter(|(name, _)| source.is_none_or(|source| source == *name));
-        let mut list: Vec<_> = wanted.flat_map(|(_, desk)| desk.entries.iter().cloned()).collect();
+        let mut list: Vec<_> = wanted.flat_map(|(_, desk)| desk.entries.iter().rev().cloned()).collect();
         list.sort_by_key(|entry| std::cmp::Reverse(entry.last_ms));
         list
     }
@@ -150,6 +150,18 @@ mod tests {
         assert_eq!(
             list.iter().map(|entry| (entry.times, entry.first_ms, entry.last_ms)).collect::<Vec<_>>(),
             [(1, 9000, 9000), (3, 0, 2000)]
+        );
+    }
+
+    #[test]
+    fn of_two_in_one_millisecond_the_later_is_the_newer() {
+        let refusals = Refusals::default();
+        for remark in ["first", "second", "third"] {
+            note(&refusals, "shop", remark.into(), 7);
+        }
+        assert_eq!(
+            refusals.list(None).iter().map(|entry| &entry.seen[0][..]).collect::<Vec<_>>(),
+            ["third", "second", "first"]
         );
     }
 
