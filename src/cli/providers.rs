@@ -87,7 +87,7 @@ const INTRODUCTION: &str = "\
 
 The catalogue of `hookferry providers`, made by `hookferry providers --markdown`; the files are in `providers/`, and a test
 keeps this page equal to them. A `*` behind the proof: experimental, so try it with real deliveries before you rely on it.
-A `?`: the sender does not say.
+A `?`: it is not in the catalogue.
 
 ";
 
@@ -184,12 +184,12 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     }
     let body = contract.success_body.as_ref().map_or_else(String::new, |body| format!(" with the body {body}"));
     add("answer", format!("{}{body}; {} to be tried again later", contract.success_status, contract.busy_status));
-    let waits = contract.timeout.map_or_else(|| "it does not say how long".to_owned(), time);
+    let waits = contract.timeout.map_or_else(|| "not known here".to_owned(), time);
     add("sender waits", waits);
     add(
         "sender retries",
         match contract.retry_horizon {
-            None => "it does not say how long".to_owned(),
+            None => "not known here".to_owned(),
             Some(Duration::ZERO) => "never: what it cannot deliver is lost".to_owned(),
             Some(horizon) => format!("for {}", time(horizon)),
         },

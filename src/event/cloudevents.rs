@@ -147,6 +147,34 @@ mod tests {
     }
 
     #[test]
+    fn every_attribute_is_in_the_reference() {
+        let some = || Some("x".into());
+        let envelope = Envelope {
+            subject: some(),
+            content_type: some(),
+            partition_key: some(),
+            traceparent: some(),
+            tracestate: some(),
+            client_ip: some(),
+            http_headers: some(),
+            ..stored(b"", false).envelope
+        };
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/envelope.md");
+        let reference = std::fs::read_to_string(path).unwrap();
+        let told: Vec<_> = reference.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+        let mut missing = Vec::new();
+        Stored { sequence: 7, envelope }.attributes(|name, _| {
+            if !told
+                .iter()
+                .any(|row| row.split('|').next().is_some_and(|cell| format!("`{cell}").contains(&format!("`{name}`"))))
+            {
+                missing.push(name);
+            }
+        });
+        assert_eq!(missing, [""; 0], "not in docs/envelope.md");
+    }
+
+    #[test]
     fn positions_have_twenty_digits_and_sort_as_text() {
         let text = |sequence| Stored { sequence, ..stored(b"", false) }.sequence_text();
         assert_eq!((&*text(0), &*text(u64::MAX)), ("00000000000000000000", "18446744073709551615"));

@@ -163,6 +163,13 @@ mod tests {
             .collect();
         assert!(used.len() > 15);
         assert_eq!(used.into_iter().filter(|name| !known(name)).collect::<Vec<_>>(), [""; 0], "no such metric");
+        let reference = read("docs/metrics.md");
+        let told: BTreeSet<_> =
+            ["hookferry_", "process_"].into_iter().flat_map(|prefix| words(&reference, prefix)).collect();
+        assert_eq!(told.iter().copied().filter(|name| !known(name)).collect::<Vec<_>>(), [""; 0], "no such metric");
+        let types = scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+        let names = types.map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() });
+        assert_eq!(names.filter(|name| !told.contains(&**name)).collect::<Vec<_>>(), [""; 0], "not in docs/metrics.md");
         serde_json::from_str::<serde_json::Value>(&dashboard).unwrap();
         let runbooks = read("docs/runbooks.md");
         let alerts = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
