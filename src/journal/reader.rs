@@ -106,13 +106,24 @@ impl Reader {
     /// Damage on the way is set aside, counted and passed.
     ///
     /// # Errors
-    /// A segment cannot be read.
+    /// A segment cannot be read; what lies before was returned, and the next read tries again.
     pub fn read(&mut self, events: usize, bytes: usize) -> io::Result<Vec<Stored>> {
         if let Some(out) = self.read_memory(events, bytes) {
             return Ok(out);
         }
-        let mut room = Room { events, bytes, any: false };
         let mut out = Vec::new();
+        match self.read_disk(&mut out, events, bytes) {
+            Ok(()) => Ok(out),
+            Err(error) => {
+                self.place = None;
+                // What was read before is not lost with it: the next read meets the error first.
+                if out.is_empty() { Err(error) } else { Ok(out) }
+            }
+        }
+    }
+
+    fn read_disk(&mut self, out: &mut Vec<Stored>, events: usize, bytes: usize) -> io::Result<()> {
+        let mut room = Room { events, bytes, any: false };
         while self.arrive()? {
             let Some(Place { segment, scan, last, marked }) = &mut self.place else { break };
             let before = scan.offset();
@@ -140,7 +151,7 @@ impl Reader {
                 }
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     /// Opens the segment of the next event, if it is not open; `false` when there is none.

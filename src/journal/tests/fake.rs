@@ -44,6 +44,8 @@ struct State {
     cut_in: Option<u32>,
     dead: bool,
     fault: Option<Fault>,
+    /// Reads, and files opened to be read, before they fail.
+    sound_reads: Option<u32>,
     full: bool,
     panics: bool,
     /// What files were made of zeros, in order.
@@ -77,6 +79,15 @@ impl State {
 
     fn change(&mut self, change: Vec<(PathBuf, Option<Option<u64>>)>) {
         apply(&mut self.names, &change);
+    fn gate_read(&mut self) -> io::Result<()> {
+        match &mut self.sound_reads {
+            Some(0) => return Err(io::Error::other("cannot be read")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
         self.changes.push(change);
     }
 
@@ -112,6 +123,7 @@ impl Fake {
             fault: None,
             full: false,
             panics: false,
+            sound_reads: None,
             zeroed: Vec::new(),
         })))
     }
@@ -136,6 +148,16 @@ impl Fake {
     pub fn fill(&self, full: bool) {
         self.state().full = full;
     }
+    /// After so many, reads fail; `None`: they do not any more.
+    pub fn fail_reads(&self, after: Option<u32>) {
+        self.state().sound_reads = after;
+    }
+
+    /// Calls `witness` during each sync of a file.
+    pub fn watch_syncs(&self, witness: impl Fn() + Send + Sync + 'static) {
+        self.state().witness = Some(Arc::new(witness));
+    }
+
 
     /// What the last file was made of.
     pub fn zeroed(&self) -> Option<Zeros> {
@@ -200,7 +222,9 @@ impl Disk for Fake {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let ino = self.state().ino(path)?;
+        let mut state = self.state();
+        state.gate_read()?;
+        let ino = state.ino(path)?;
         Ok(Box::new(FakeFile { disk: self.clone(), ino }))
     }
 
@@ -297,7 +321,8 @@ impl DiskFile for FakeFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.with(|_, node| {
+        self.with(|state, node| {
+            state.gate_read()?;
             let from = (offset as usize).min(node.bytes.len());
             let read = buffer.len().min(node.bytes.len() - from);
             buffer[..read].copy_from_slice(&node.bytes[from..from + read]);

@@ -13,7 +13,7 @@ thread_local! {
 /// A journal on a disk that fails on demand.
 struct Rig {
     disk: Fake,
-    shared: Shared,
+    shared: Arc<Shared>,
     writer: Writer,
 }
 
@@ -31,9 +31,22 @@ impl Rig {
     }
 
     fn with(options: Options) -> Self {
-        let disk = Fake::new(1);
+        Self::on(Fake::new(1), options)
+    }
+
+    fn on(disk: Fake, options: Options) -> Self {
         let (shared, writer) = recovery::open(options, Box::new(disk.clone()), || {}).unwrap();
-        Self { disk, shared, writer }
+        Self { disk, shared: Arc::new(shared), writer }
+    }
+
+    /// Eight events, in several segments.
+    fn full() -> Self {
+        let mut rig = Self::new();
+        for _ in 0..8 {
+            rig.append(&[20_000])[0].unwrap();
+        }
+        assert!(rig.shared.segments().len() > 2);
+        rig
     }
 
     fn append(&mut self, sizes: &[usize]) -> Vec<Result<Appended, AppendError>> {
@@ -67,8 +80,7 @@ impl Rig {
     fn killed(self) -> Self {
         self.disk.heal();
         self.disk.kill();
-        let (shared, writer) = recovery::open(small(), Box::new(self.disk.clone()), || {}).unwrap();
-        Self { disk: self.disk, shared, writer }
+        Self::on(self.disk, small())
     }
 }
 
@@ -137,6 +149,32 @@ fn a_full_journal_still_takes_the_cursors_that_make_room() {
     let rig = rig.killed();
     assert!(names.iter().all(|name| lock(&rig.shared.cursors).all()[name].decided == 7));
     assert_eq!(*rig.shared.tail.borrow(), many);
+}
+
+#[test]
+fn what_lies_before_a_place_that_cannot_be_read_is_returned_and_the_rest_once_it_can() {
+    // Nothing of it is in memory any more.
+    let Rig { disk, shared, .. } = Rig::full().killed();
+    let mut before = Vec::new();
+    for sound in 0.. {
+        disk.fail_reads(Some(sound));
+        let (mut reader, mut seen, mut failed) = (Reader::new(shared.clone(), 0), Vec::new(), false);
+        while reader.is_behind() {
+            match reader.read(100, 1 << 20) {
+                Ok(events) => seen.extend(events.into_iter().map(|stored| stored.sequence)),
+                Err(_) => {
+                    failed = true;
+                    before.push(seen.len());
+                    disk.fail_reads(None);
+                }
+            }
+        }
+        assert_eq!(seen, (1..=8).collect::<Vec<_>>(), "after {sound} reads");
+        if !failed {
+            break;
+        }
+    }
+    assert!(before.contains(&0) && before.iter().any(|seen| (1..8).contains(seen)), "{before:?}");
 }
 
 #[test]
