@@ -154,12 +154,12 @@ impl Dispatch {
     /// what an earlier configuration left is kept.
     pub async fn keep_aside(&self, options: &Options, wanted: bool) {
         let journal = &options.journal;
-        if !wanted && !aside::is_left(journal).await {
+        // Once begun it lasts as long as the process: its cursor must not go, since a request that began with an earlier
+        // configuration may still set something aside, and a later one may want it again.
+        if self.keeps_aside.load(Ordering::Relaxed) || (!wanted && !aside::is_left(journal).await) {
             return;
         }
-        if self.keeps_aside.swap(true, Ordering::Relaxed) {
-            return;
-        }
+        self.keeps_aside.store(true, Ordering::Relaxed);
         let cursor = aside::register(journal).await;
         let keeping = aside::run(journal.clone(), options.dead.clone(), cursor, self.ending.drained.clone());
         let halt = self.halt.clone();

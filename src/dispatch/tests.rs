@@ -1,4 +1,5 @@
 mod fakes;
+mod trouble;
 
 use std::path::Path;
 use std::sync::Arc;

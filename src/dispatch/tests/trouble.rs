@@ -1,0 +1,29 @@
+//! What becomes of events where a file cannot be read or written for now, a reload comes between, or a journal was put back.
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_set_aside_is_held_for_its_letter_whatever_reloads_came_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = start(dir.path(), &[Memory::default()]).await;
+    // Schemas come, go and come again.
+    for wanted in [true, false, true] {
+        bench.dispatch.keep_aside(&bench.options, wanted).await;
+    }
+    // Letters cannot be written.
+    let letters = dir.path().join("dead").join(aside::HOLDER);
+    std::fs::create_dir_all(dir.path().join("dead")).unwrap();
+    std::fs::write(&letters, "in the way").unwrap();
+    let envelope = Envelope { set_aside: Some("no name".into()), source: "s".into(), ..Envelope::default() };
+    let record = Record::new(&envelope, Key::NONE, Duration::ZERO, 1_700_000_000_000);
+    assert_eq!(bench.options.journal.append(record).await, Ok(Appended::New(1)));
+    bench.kill().await;
+    std::fs::remove_file(&letters).unwrap();
+
+    let bench = start(dir.path(), &[Memory::default()]).await;
+    bench.dispatch.keep_aside(&bench.options, false).await;
+    let is_kept =
+        || bench.options.dead.get(&Id { number: 1, backend: aside::HOLDER.parse().unwrap() }).unwrap().is_some();
+    until(is_kept, || "the letter".to_owned()).await;
+    bench.stop().await;
+}
