@@ -129,7 +129,7 @@ impl Dispatch {
                     cursor
                 }
             };
-            let status = Arc::new(Status::new(name, cursor.decided));
+            let status = Arc::new(Status::new(name, cursor.decided, tail));
             let lane = {
                 let (parts, replays) = (options.clone(), replays.clone());
                 let (status, ending) = (status.clone(), ending.clone());

@@ -161,8 +161,8 @@ impl Lane {
                 self.cursor = Cursor { decided: there, published: there };
                 self.restart_from(there);
             }
-            Some(there) if there > *self.journal.tail().borrow() => tracing::error!(
-                "backend {} says that it has events up to {there}, which this journal has not given out: the journal was put \
+            Some(there) if there > self.cursor.decided && self.status.is_foreign(there) => tracing::error!(
+                "backend {} says that it has events up to {there}, which this journal has not given to it: the journal was put \
                  back to an earlier state, or is a copy of one in use; going on after {}",
                 self.status.name,
                 self.cursor.decided
@@ -215,6 +215,10 @@ impl Lane {
         self.grows = intake::grows(self.pending.len(), bytes, self.limits);
         let start = Instant::now();
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
+        if let Some(last) = self.pending.last() {
+            // Before the call: without its answer the broker may have them.
+            self.status.gives(last.sequence);
+        }
         let took = start.elapsed();
         self.figures.publish_seconds.observe(took.as_secs_f64());
         let outcomes = published.unwrap_or_else(|_| {
@@ -360,3 +364,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,10 @@ pub struct Status {
     pub name: BackendName,
     decided: AtomicU64,
     published: AtomicU64,
+    /// Up to where the broker may have events of this journal.
+    given: AtomicU64,
+    /// Where it said that it stands and could not, if it did.
+    foreign: AtomicU64,
     oldest_ms: AtomicU64,
     paused: watch::Sender<bool>,
     inner: Mutex<Inner>,
@@ -61,12 +65,14 @@ struct Inner {
 }
 
 impl Status {
-    /// A lane that stands at `decided`.
-    pub fn new(name: BackendName, decided: u64) -> Self {
+    /// A lane that stands at `decided`; what earlier processes gave to its broker ends at `tail` at the latest.
+    pub fn new(name: BackendName, decided: u64, tail: u64) -> Self {
         Self {
             name,
             decided: decided.into(),
             published: 0.into(),
+            given: tail.into(),
+            foreign: 0.into(),
             oldest_ms: 0.into(),
             paused: watch::Sender::new(false),
             inner: Mutex::new(Inner { health: Health::Connecting, error: None, attempts: 0 }),
@@ -141,6 +147,23 @@ impl Status {
     pub(super) fn moved(&self, decided: u64, published: u64) {
         self.decided.store(decided, Ordering::Relaxed);
         self.published.fetch_add(published, Ordering::Relaxed);
+    }
+
+    /// The lane is about to publish events up to `last`.
+    pub(super) fn gives(&self, last: u64) {
+        self.given.fetch_max(last, Ordering::Relaxed);
+    }
+
+    /// Whether a broker that says that it has events up to `there` cannot have them from this journal.
+    ///
+    /// What was foreign once stays so, though positions grow to it while the broker takes nothing. Only a batch that ends just
+    /// there and whose answer is lost is published twice for that.
+    pub(super) fn is_foreign(&self, there: u64) -> bool {
+        let foreign = there > self.given.load(Ordering::Relaxed) || there == self.foreign.load(Ordering::Relaxed);
+        if foreign {
+            self.foreign.store(there, Ordering::Relaxed);
+        }
+        foreign
     }
 
     /// The broker has confirmed the lane's events from `first` to `last`.

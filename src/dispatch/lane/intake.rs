@@ -116,38 +116,22 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
     use std::time::Instant;
 
     use futures_util::FutureExt as _;
 
     use super::super::SAVE_EVERY;
+    use super::super::tests::idle;
     use super::*;
     use crate::backend::memory::Memory;
-    use crate::dispatch::replay::Replays;
-    use crate::dispatch::status::Status;
-    use crate::dispatch::{Ending, Options, tests};
-    use crate::event::BackendName;
+    use crate::dispatch::{Ending, tests};
     use crate::event::route::Routes;
-    use crate::journal::Cursor;
 
     #[test]
     fn batches_of_many_small_events_grow() {
         let limits = Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true };
         assert!(grows(BUSY, 3999, limits));
         assert!(!grows(BUSY - 1, 1, limits) && !grows(BUSY, 4000, limits));
-    }
-
-    /// A lane named `a` on the journal of `dir`, that does not run.
-    fn idle(dir: &Path, backend: Memory, ending: &Ending) -> (Lane, Options) {
-        let name = "a".parse::<BackendName>().unwrap();
-        let options = tests::options(dir, Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
-        let replays = Replays::open(&options.dead, &options.journal, &[]);
-        let none = Cursor { decided: 0, published: 0 };
-        let lane =
-            Lane::new(&options, &replays, Arc::new(Status::new(name, 0)), Arc::new(backend), none, ending.clone());
-        (lane, options)
     }
 
     #[tokio::test]

@@ -2,6 +2,27 @@
 
 use super::*;
 
+fn down() -> Option<Failure> {
+    Some(Failure::new(Reason::Connection, "down"))
+}
+
+#[tokio::test]
+async fn a_broker_that_knows_another_journal_is_not_believed_when_it_is_reached_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Memory::with_cursor();
+    with_three(dir.path(), &queue).await.stop().await;
+    // The journal is put back to a state before those, and has as many again before the broker is reached.
+    let dir = tempfile::tempdir().unwrap();
+    queue.fail(down());
+    let bench = start(dir.path(), std::slice::from_ref(&queue)).await;
+    for _ in 0..5 {
+        bench.append("s.t", 10).await;
+    }
+    queue.fail(None);
+    bench.arrived(0, &[1, 2, 3, 1, 2, 3, 4, 5]).await;
+    bench.stop().await;
+}
+
 #[tokio::test]
 async fn what_is_set_aside_is_held_for_its_letter_whatever_reloads_came_before() {
     let dir = tempfile::tempdir().unwrap();

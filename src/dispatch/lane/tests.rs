@@ -1,0 +1,79 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::backend::memory::Memory;
+use crate::dispatch::tests;
+use crate::event::BackendName;
+
+/// A lane named `a` on the journal of `dir`, that does not run.
+pub(super) fn idle(dir: &Path, backend: Memory, ending: &Ending) -> (Lane, Options) {
+    let name = "a".parse::<BackendName>().unwrap();
+    let options = tests::options(dir, Routes::new(vec![name.clone()], Vec::new(), Vec::new()));
+    let replays = Replays::open(&options.dead, &options.journal, &[]);
+    let none = Cursor { decided: 0, published: 0 };
+    let status = Arc::new(Status::new(name, 0, 0));
+    let lane = Lane::new(&options, &replays, status, Arc::new(backend), none, ending.clone());
+    (lane, options)
+}
+
+/// As [`idle`], with a broker that keeps a cursor, and with the next three events loaded.
+async fn with_three(dir: &Path) -> (Lane, Options) {
+    let (mut lane, options) = idle(dir, Memory::with_cursor(), &Ending::default());
+    for _ in 0..3 {
+        tests::append(&options.journal, "s.t", 10).await;
+    }
+    lane.read().await;
+    assert_eq!(waits(&lane), [1, 2, 3]);
+    (lane, options)
+}
+
+fn waits(lane: &Lane) -> Vec<u64> {
+    lane.pending.iter().map(|stored| stored.sequence).collect()
+}
+
+/// A session that takes all but `refuses`, and says that it stands `at` a position.
+struct Says {
+    at: u64,
+    refuses: std::ops::RangeInclusive<u64>,
+}
+
+#[async_trait::async_trait]
+impl Session for Says {
+    fn published(&self) -> Option<u64> {
+        Some(self.at)
+    }
+
+    async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let refused = || Outcome::Retry(Failure::new(Reason::Missing, "no stream"));
+        let outcome =
+            |stored: &Stored| if self.refuses.contains(&stored.sequence) { refused() } else { Outcome::Delivered };
+        batch.iter().map(outcome).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_broker_of_another_journal_is_not_believed_later_either_while_it_takes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = idle(dir.path(), Memory::with_cursor(), &Ending::default());
+    let mut session = Says { at: 3, refuses: 1..=9 };
+    lane.resume(&session);
+    for _ in 0..5 {
+        tests::append(&options.journal, "s.t", 10).await;
+    }
+    lane.read().await;
+    assert_eq!(lane.publish(&mut session).await, Some(Reason::Missing));
+    lane.resume(&session);
+    assert_eq!((lane.cursor.decided, waits(&lane)), (0, vec![1, 2, 3, 4, 5]));
+    options.journal.close();
+}
+
+#[tokio::test]
+async fn what_a_broker_has_of_a_batch_whose_answer_was_lost_is_not_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    assert_eq!(lane.publish(&mut Says { at: 0, refuses: 1..=3 }).await, Some(Reason::Missing));
+    lane.resume(&Says { at: 2, refuses: 1..=0 });
+    assert_eq!((lane.cursor, waits(&lane)), (Cursor { decided: 2, published: 2 }, vec![3]));
+    options.journal.close();
+}
