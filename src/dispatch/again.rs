@@ -135,13 +135,21 @@ impl Again {
         let taken = numbers.clone();
         let (replays, name, most) = (self.replays.clone(), self.name.clone(), self.limits.bytes);
         let batch = blocking(move || {
-            let (mut batch, mut bytes) = (BTreeMap::new(), 0);
+            let (mut batch, mut bytes, mut unread) = (BTreeMap::new(), 0, Vec::new());
             let mut numbers = numbers.into_iter();
             for number in numbers.by_ref() {
-                let Some(stored) = replays.letter(&name, number) else {
-                    // Dropped, or damaged since: nothing to publish.
-                    replays.dead().unmark(&Id { number, backend: name.clone() })?;
-                    continue;
+                let stored = match replays.letter(&name, number) {
+                    Ok(Some(stored)) => stored,
+                    Ok(None) => {
+                        // Dropped, or damaged since: nothing to publish.
+                        replays.dead().unmark(&Id { number, backend: name.clone() })?;
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!("dead letter {name}-{number} cannot be read: {error}; it is tried again");
+                        unread.push(number);
+                        continue;
+                    }
                 };
                 bytes += stored.envelope.body.len();
                 batch.insert(number, stored);
@@ -149,14 +157,16 @@ impl Again {
                     break;
                 }
             }
-            replays.put_letters(&name, numbers);
-            Ok(batch.into_values().collect::<Vec<_>>())
+            let retry = (!unread.is_empty()).then_some(Reason::Refused);
+            replays.put_letters(&name, numbers.chain(unread));
+            Ok((batch.into_values().collect::<Vec<_>>(), retry))
         });
-        let batch = batch.await.inspect_err(|_| self.replays.put_letters(&self.name, taken))?;
+        let (batch, retry) = batch.await.inspect_err(|_| self.replays.put_letters(&self.name, taken))?;
         if batch.is_empty() {
-            return Ok(Some(Turn::default()));
+            return Ok(Some(Turn { retry, ..Turn::default() }));
         }
         let (mut turn, outcomes) = self.publish(session, &batch).await;
+        turn.retry = turn.retry.or(retry);
         let (replays, name, now_ms) = (self.replays.clone(), self.name.clone(), self.journal.now_ms());
         let kept = blocking(move || {
             let mut problem = None;

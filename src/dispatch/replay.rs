@@ -289,15 +289,19 @@ impl Replays {
         &self.0.dead
     }
 
-    /// The dead letter `number` of `backend`, as the event that it was; `None`: it is gone or cannot be read. Blocks.
-    pub(super) fn letter(&self, backend: &BackendName, number: u64) -> Option<Stored> {
+    /// The dead letter `number` of `backend`, as the event that it was; `None`: it is gone, or damaged. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read now: it may be a whole letter.
+    pub(super) fn letter(&self, backend: &BackendName, number: u64) -> io::Result<Option<Stored>> {
         let id = Id { number, backend: backend.clone() };
         match self.0.dead.get(&id) {
-            Ok(letter) => letter?.stored().ok(),
-            Err(error) => {
-                tracing::error!("dead letter {id} cannot be read: {error}");
-                None
+            Ok(letter) => Ok(letter.and_then(|letter| letter.stored().ok())),
+            Err(LetterError::Damaged(why)) => {
+                tracing::error!("dead letter {id} is damaged: {why}");
+                Ok(None)
             }
+            Err(LetterError::Io(error)) => Err(error),
         }
     }
 

@@ -24,6 +24,34 @@ async fn a_broker_that_knows_another_journal_is_not_believed_when_it_is_reached_
 }
 
 #[tokio::test]
+async fn a_letter_that_cannot_be_read_for_now_is_still_published_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = start(dir.path(), &[Memory::default()]).await;
+    bench.queues[0].limit(100);
+    for _ in 0..2 {
+        bench.append("s.t", 200).await;
+    }
+    bench.dead_are(2).await;
+    bench.queues[0].limit(1000);
+    bench.dispatch.lanes()[0].pause(true);
+    for letter in ["a-1", "a-2"] {
+        bench.dispatch.replays().release(&id(letter)).await.unwrap();
+    }
+    let path = dir.path().join("dead/a").join(files::name(1, "json"));
+    let away = path.with_extension("away");
+    std::fs::rename(&path, &away).unwrap();
+    // What a disk answers that cannot read it; not that there is nothing.
+    std::fs::create_dir(&path).unwrap();
+    bench.dispatch.lanes()[0].pause(false);
+    bench.arrived(0, &[2]).await;
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    bench.arrived(0, &[2, 1]).await;
+    bench.dead_are(0).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_set_aside_is_held_for_its_letter_whatever_reloads_came_before() {
     let dir = tempfile::tempdir().unwrap();
     let bench = start(dir.path(), &[Memory::default()]).await;
