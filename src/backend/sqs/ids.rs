@@ -1,10 +1,11 @@
 //! Group and deduplication ids of FIFO queues.
 //!
 //! SQS answers "sent" to a message whose deduplication id it saw within five minutes, and throws the message away. The
-//! event's id is that id, as consumers expect, but it is unique only within a source, and not even there where the
-//! sender's signature does not cover it: used blindly it would lose a second event that the journal kept on purpose.
-//! So an id that lately stood for another event (another source, or another body) is replaced by a digest of source,
-//! id and body. What stood for what is remembered in memory alone: an event that shares its id with one sent less than
+//! event's id is that id, as consumers expect, but it is unique only within a source, and not even there where an event
+//! comes under several types, where the sender's signature does not cover it, or where a redelivery is an event of its own
+//! (`dedup_window = "0s"`): used blindly it would lose a second event that the journal kept on purpose.
+//! So an id that lately stood for another event is replaced by a digest of source, id and delivery id: that one is each
+//! acceptance's own, and an event that is sent again keeps it. What stood for what is remembered in memory alone: an event that shares its id with one sent less than
 //! five minutes earlier by a process that has ended since is still thrown away.
 
 use std::collections::{HashMap, VecDeque};
@@ -49,11 +50,10 @@ impl Dedup {
     pub fn id(&mut self, envelope: &Envelope, now: Instant) -> String {
         self.forget(now);
         let id = self.hasher.hash_one(&*envelope.id);
-        let body = envelope.body_sha256();
-        let event = self.hasher.hash_one((&*envelope.source, &*envelope.id, &*body));
+        let event = self.hasher.hash_one((&*envelope.source, &*envelope.id, &*envelope.delivery_id));
         let (owner, last) = self.used.entry(id).or_insert((event, now));
         if *owner != event {
-            let text = format!("{}\0{}\0{body}", envelope.source, envelope.id);
+            let text = format!("{}\0{}\0{}", envelope.source, envelope.id, envelope.delivery_id);
             return hex::encode(Sha256::digest(text));
         }
         *last = now;
@@ -83,8 +83,9 @@ impl Dedup {
 mod tests {
     use super::*;
 
-    fn event(source: &'static str, id: &'static str, body: &'static str) -> Envelope {
-        Envelope { source: source.into(), id: id.into(), body: body.into(), ..Envelope::default() }
+    /// An event of `source`, accepted as `delivery`.
+    fn event(source: &'static str, id: &'static str, delivery: &'static str) -> Envelope {
+        Envelope { source: source.into(), id: id.into(), delivery_id: delivery.into(), ..Envelope::default() }
     }
 
     #[test]
@@ -100,10 +101,21 @@ mod tests {
         let (mut dedup, now) = (Dedup::default(), Instant::now());
         assert_eq!(dedup.id(&event("a", "1", "x"), now), "1");
         let other_source = dedup.id(&event("b", "1", "x"), now);
-        let other_body = dedup.id(&event("a", "1", "y"), now);
-        assert!(other_source != "1" && other_body != "1" && other_source != other_body);
+        let other_delivery = dedup.id(&event("a", "1", "y"), now);
+        assert!(other_source != "1" && other_delivery != "1" && other_source != other_delivery);
         assert_eq!(dedup.id(&event("b", "1", "x"), now), other_source, "the same on a retry");
         assert_eq!(dedup.id(&event("a", "1", "x"), now), "1");
+    }
+
+    #[test]
+    fn an_id_that_comes_with_two_types_or_twice_where_nothing_is_a_duplicate_is_thrown_away_neither_time() {
+        let (mut dedup, now) = (Dedup::default(), Instant::now());
+        let accepted = [("shopify.orders/create", "x"), ("shopify.orders/paid", "y"), ("shopify.orders/paid", "z")];
+        let accepted = accepted.map(|(kind, delivery)| Envelope { kind: kind.into(), ..event("a", "1", delivery) });
+        let mut ids = || accepted.each_ref().map(|event| dedup.id(event, now));
+        let first = ids();
+        assert!(first[0] == "1" && first[1] != "1" && first[2] != "1" && first[1] != first[2], "{first:?}");
+        assert_eq!(ids(), first, "the same when they are sent again");
     }
 
     #[test]
