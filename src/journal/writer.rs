@@ -266,7 +266,9 @@ impl Writer {
             previous_epoch: old.segment.header.epoch,
         };
         let path = dir.join(segment::file_name(self.next));
-        let started = start_segment(&*file, &header, &lock(&shared.cursors).checkpoint());
+        // Whoever moves a cursor does not wait for the disk.
+        let checkpoint = lock(&shared.cursors).checkpoint();
+        let started = start_segment(&*file, &header, &checkpoint);
         let end = started.inspect_err(|_| {
             // It would take room for nothing until the next start, which removes it in any case.
             let _ = shared.disk.remove(&spare);

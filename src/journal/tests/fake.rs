@@ -48,6 +48,8 @@ struct State {
     sound_reads: Option<u32>,
     full: bool,
     panics: bool,
+    /// Looks on while a file is synced.
+    witness: Option<Arc<dyn Fn() + Send + Sync>>,
     /// What files were made of zeros, in order.
     zeroed: Vec<Zeros>,
 }
@@ -77,8 +79,6 @@ impl State {
         Ok(())
     }
 
-    fn change(&mut self, change: Vec<(PathBuf, Option<Option<u64>>)>) {
-        apply(&mut self.names, &change);
     fn gate_read(&mut self) -> io::Result<()> {
         match &mut self.sound_reads {
             Some(0) => return Err(io::Error::other("cannot be read")),
@@ -88,6 +88,8 @@ impl State {
         Ok(())
     }
 
+    fn change(&mut self, change: Vec<(PathBuf, Option<Option<u64>>)>) {
+        apply(&mut self.names, &change);
         self.changes.push(change);
     }
 
@@ -121,9 +123,10 @@ impl Fake {
             cut_in: None,
             dead: false,
             fault: None,
+            sound_reads: None,
             full: false,
             panics: false,
-            sound_reads: None,
+            witness: None,
             zeroed: Vec::new(),
         })))
     }
@@ -145,9 +148,6 @@ impl Fake {
         self.state().fault = Some(fault);
     }
 
-    pub fn fill(&self, full: bool) {
-        self.state().full = full;
-    }
     /// After so many, reads fail; `None`: they do not any more.
     pub fn fail_reads(&self, after: Option<u32>) {
         self.state().sound_reads = after;
@@ -158,6 +158,9 @@ impl Fake {
         self.state().witness = Some(Arc::new(witness));
     }
 
+    pub fn fill(&self, full: bool) {
+        self.state().full = full;
+    }
 
     /// What the last file was made of.
     pub fn zeroed(&self) -> Option<Zeros> {
@@ -299,6 +302,8 @@ impl FakeFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let witness = self.disk.state().witness.clone();
+        witness.inspect(|witness| witness());
         self.with(|state, node| {
             state.gate(true).inspect_err(|_| {
                 if !state.dead {

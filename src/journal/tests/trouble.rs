@@ -1,6 +1,7 @@
 //! What becomes of events and cursors where the disk or the quota says no, step by step.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::fake::{Fake, Fault};
 use super::*;
@@ -261,4 +262,18 @@ fn room_for_a_segment_leaves_some_to_everybody_else() {
     let has_room = |bytes| segment::has_room(&Fake::new(1), Path::new("/data"), bytes).map_err(|full| full.kind());
     let most = (1 << 30) - (16 << 20);
     assert_eq!((has_room(most), has_room(most + 1)), (Ok(()), Err(std::io::ErrorKind::StorageFull)));
+}
+
+#[test]
+fn a_cursor_can_be_moved_while_the_next_segment_is_written() {
+    let mut rig = Rig::new();
+    let (shared, held) = (Arc::downgrade(&rig.shared), Arc::new(AtomicU32::new(0)));
+    rig.disk.watch_syncs({
+        let held = held.clone();
+        move || _ = held.fetch_add(u32::from(shared.upgrade().unwrap().cursors.try_lock().is_err()), Ordering::Relaxed)
+    });
+    for _ in 0..8 {
+        rig.append(&[20_000])[0].unwrap();
+    }
+    assert_eq!((rig.shared.segments().len() > 2, held.load(Ordering::Relaxed)), (true, 0));
 }
