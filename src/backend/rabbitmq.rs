@@ -178,12 +178,7 @@ impl Link {
             flights.push(flight);
         }
         // A flight of another batch may carry the return of one in this batch.
-        for flight in self.pending.values_mut() {
-            flight.land(Instant::now(), &mut self.returned).await;
-        }
-        for flight in &mut flights {
-            flight.land(deadline, &mut self.returned).await;
-        }
+        flight::land_all(&mut flights, &mut self.pending, deadline, &mut self.returned).await;
         self.notice_events();
         self.notice_size(&flights);
         let blocked = self.connection.status().blocked().then(|| self.full());

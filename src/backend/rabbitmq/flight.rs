@@ -3,6 +3,7 @@
 //! The client library hands a returned message to whichever confirm comes next, which need not be its own: the broker
 //! may confirm others between a `basic.return` and its `basic.ack`. So returns are matched by what they carry.
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
@@ -154,6 +155,28 @@ impl Flight {
     }
 }
 
+/// Waits for the broker's word about `flights`, at most until `deadline`, and takes what has come about `others`.
+///
+/// A return may have come with the confirm of one that was looked at too early. So those without a word are looked at again
+/// until there is nothing new: whatever the client library settled before the last one that landed has landed as well.
+pub async fn land_all(
+    flights: &mut [Flight],
+    others: &mut HashMap<u64, Flight>,
+    deadline: Instant,
+    returned: &mut Vec<Return>,
+) {
+    for flight in &mut *flights {
+        flight.land(deadline, returned).await;
+    }
+    let mut news = true;
+    while std::mem::take(&mut news) {
+        for flight in flights.iter_mut().chain(others.values_mut()).filter(|flight| flight.fate == Fate::Pending) {
+            flight.land(Instant::now(), returned).await;
+            news |= flight.fate != Fate::Pending;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use lapin::message::{BasicReturnMessage, Delivery};
@@ -188,12 +211,50 @@ mod tests {
         check(&lost, &[back("lost")], true, "retry unroutable");
     }
 
-    #[tokio::test]
-    async fn a_message_that_is_back_before_anybody_waits_for_it_is_not_delivered() {
-        let properties = BasicProperties::default().with_message_id("lost".into());
+    /// The confirm that comes with the return of `id`.
+    fn with_return(id: &str) -> lapin::Result<Confirmation> {
+        let properties = BasicProperties::default().with_message_id(id.into());
         let delivery = Delivery { properties, ..Delivery::mock(1, "e".into(), "k".into(), false, Vec::new()) };
         let back = BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() };
-        let confirm = Box::pin(std::future::ready(Ok(Confirmation::Ack(Some(back)))));
+        Ok(Confirmation::Ack(Some(back)))
+    }
+
+    fn waiting(id: &str, confirm: impl Future<Output = lapin::Result<Confirmation>> + Send + 'static) -> Flight {
+        Flight { confirm: Some(Box::pin(confirm)), ..flight(id, Fate::Pending) }
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_return_came_with_the_confirm_of_another_batch_is_not_delivered() {
+        let (settle, settled) = tokio::sync::oneshot::channel();
+        let mut others = HashMap::from([(1, waiting("other", async { settled.await.unwrap() }))]);
+        // One `basic.ack` confirms both, the other one first.
+        let lost = async {
+            tokio::task::yield_now().await;
+            settle.send(with_return("lost")).unwrap();
+            Ok(Confirmation::Ack(None))
+        };
+        let (mut flights, mut returned) = ([waiting("lost", lost)], Vec::new());
+        let deadline = Instant::now() + std::time::Duration::from_secs(5);
+        land_all(&mut flights, &mut others, deadline, &mut returned).await;
+        check(&flights[0], &returned, true, "retry unroutable");
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_return_came_with_a_confirm_just_after_the_deadline_is_not_delivered() {
+        let (settle, settled) = tokio::sync::oneshot::channel();
+        let lost = async {
+            settle.send(with_return("lost")).unwrap();
+            Ok(Confirmation::Ack(None))
+        };
+        let mut flights = [waiting("slow", async { settled.await.unwrap() }), waiting("lost", lost)];
+        let mut returned = Vec::new();
+        land_all(&mut flights, &mut HashMap::new(), Instant::now(), &mut returned).await;
+        check(&flights[1], &returned, true, "retry unroutable");
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_back_before_anybody_waits_for_it_is_not_delivered() {
+        let confirm = Box::pin(std::future::ready(with_return("lost")));
         let mut returned = Vec::new();
         let lost = flight("lost", Fate::Pending).take_off(confirm, &mut returned).await;
         check(&lost, &returned, true, "retry unroutable");
