@@ -3,6 +3,8 @@
 //! Invariants
 //! - `Delivered` is reported only for a confirm whose message was not returned.
 //! - A batch has all its confirms in flight; what is not confirmed in time is `Retry`.
+//! - After a queue has refused a message the next ones go one at a time, and none behind one that was not taken: with many
+//!   in flight, a place that a consumer makes would go to a later message.
 //! - While the broker blocks publishers (an alarm), nothing new is sent, and what is in flight stays so:
 //!   a second copy would be a duplicate once the alarm ends.
 //! - There is no recovery inside: a session that lost its channel reports so for ever, and the lane connects anew.
@@ -32,6 +34,8 @@ use flight::{Fate, Flight, Return};
 
 /// Largest message that RabbitMQ takes unless configured otherwise, in bytes: 128 MiB until 3.13.
 const MAX_MESSAGE: usize = 128 << 20;
+/// Most events of a batch.
+const EVENTS: usize = 500;
 
 /// A configured RabbitMQ.
 pub struct RabbitMq {
@@ -44,6 +48,8 @@ pub struct RabbitMq {
 struct Shared {
     /// Largest message that the broker takes, in bytes; it tells when it refuses one.
     max_message: AtomicUsize,
+    /// Messages that go one at a time before batches have all theirs in flight again.
+    singly: AtomicUsize,
     /// The last handshake was not answered in time.
     stalled: AtomicBool,
 }
@@ -51,7 +57,11 @@ struct Shared {
 impl RabbitMq {
     /// A backend whose connections are named after `context`.
     pub fn new(settings: Settings, context: &Context) -> Self {
-        let shared = Shared { max_message: AtomicUsize::new(MAX_MESSAGE), stalled: AtomicBool::new(false) };
+        let shared = Shared {
+            max_message: AtomicUsize::new(MAX_MESSAGE),
+            singly: AtomicUsize::new(0),
+            stalled: AtomicBool::new(false),
+        };
         Self { settings: Arc::new(settings), shared: Arc::new(shared), name: format!("hookferry {}", context.name) }
     }
 
@@ -96,7 +106,7 @@ impl Backend for RabbitMq {
     fn limits(&self) -> Limits {
         // The headroom lets the session's own time-out come first.
         let timeout = self.settings.timeout + Duration::from_secs(1);
-        Limits { events: 500, bytes: 8 << 20, timeout, keeps_cursor: false }
+        Limits { events: EVENTS, bytes: 8 << 20, timeout, keeps_cursor: false }
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Failure> {
@@ -140,6 +150,7 @@ impl Session for Link {
         self.dead = Some(Failure::new(Reason::Connection, "a call was given up; the connection is of no more use"));
         let deadline = Instant::now() + self.settings.timeout;
         let outcomes = match self.unblocked(deadline).await {
+            Ok(()) if self.shared.singly.load(Ordering::Relaxed) > 0 => self.send_singly(batch, deadline).await,
             Ok(()) => self.send(batch, deadline).await,
             Err(failure) => vec![Outcome::Retry(failure); batch.len()],
         };
@@ -168,6 +179,36 @@ impl Link {
         Failure::new(Reason::Full, format!("the broker blocks publishers: {reason}"))
     }
 
+    /// One message at a time, up to the first that is not taken.
+    async fn send_singly(&mut self, batch: &[Stored], deadline: Instant) -> Vec<Outcome> {
+        // The last one has the other half for its confirm.
+        let now = Instant::now();
+        let last_start = now + deadline.saturating_duration_since(now) / 2;
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for stored in batch {
+            if Instant::now() > last_start {
+                let detail = "not sent yet: after a refusal messages go one at a time";
+                outcomes.push(Outcome::Retry(Failure::new(Reason::Throttled, detail)));
+            } else {
+                outcomes.append(&mut self.send(std::slice::from_ref(stored), deadline).await);
+            }
+            match outcomes.last() {
+                Some(Outcome::Delivered) => {
+                    let left = self.shared.singly.load(Ordering::Relaxed);
+                    self.shared.singly.store(left.saturating_sub(1), Ordering::Relaxed);
+                }
+                Some(Outcome::Reject(_)) => {}
+                Some(retry) => {
+                    let rest = retry.clone();
+                    outcomes.resize(batch.len(), rest);
+                    break;
+                }
+                None => {}
+            }
+        }
+        outcomes
+    }
+
     async fn send(&mut self, batch: &[Stored], deadline: Instant) -> Vec<Outcome> {
         let mut flights = Vec::with_capacity(batch.len());
         for stored in batch {
@@ -181,6 +222,9 @@ impl Link {
         flight::land_all(&mut flights, &mut self.pending, deadline, &mut self.returned).await;
         self.notice_events();
         self.notice_size(&flights);
+        if flights.iter().any(|flight| flight.fate == Fate::Nacked) {
+            self.shared.singly.store(EVENTS, Ordering::Relaxed);
+        }
         let blocked = self.connection.status().blocked().then(|| self.full());
         let all_landed = flights.iter().chain(self.pending.values()).all(|flight| flight.fate != Fate::Pending);
         let late = Failure::new(Reason::Timeout, format!("no confirm within {} ms", self.settings.timeout.as_millis()));

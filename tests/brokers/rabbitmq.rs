@@ -3,7 +3,9 @@
 use hookferry::backend::rabbitmq::RabbitMq;
 use hookferry::backend::{Backend as _, Context, Outcome, Reason};
 use lapin::ExchangeKind;
-use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::events::{self, event};
@@ -88,6 +90,47 @@ async fn what_a_full_queue_refuses_is_not_delivered() {
     assert!((3..10).contains(&delivered), "{delivered}");
     assert_eq!(rabbit.take_all().await.len(), delivered);
     assert_eq!(session.publish(&events::events(50, 1)).await, [Outcome::Delivered], "there is room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_message_that_a_full_queue_refuses_none_is_sent_once_it_has_refused_one() {
+    let rabbit = Rabbit::start(Use::Shared).await;
+    // Where this queue counts, what it refuses is put: every message that came to it while it was full.
+    let refused_queue = format!("{}-refused", rabbit.name);
+    let (_connection, channel) = rabbit.channel().await;
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare(refused_queue.as_str().into(), options, FieldTable::default()).await.unwrap();
+    let refusals = async || {
+        let options = QueuePurgeOptions::default();
+        channel.queue_purge(refused_queue.as_str().into(), options).await.unwrap() as usize
+    };
+    let limits = [
+        ("x-max-length", AMQPValue::LongInt(3)),
+        ("x-overflow", text("reject-publish-dlx")),
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text(&refused_queue)),
+    ];
+    declare(&rabbit, "#", true, &limits).await;
+    let backend = rabbit.rabbit("declare = false");
+    let batch = events::events(1, 30);
+    let outcomes = backend.connect().await.unwrap().publish(&batch).await;
+    let waits: Vec<_> = batch.into_iter().zip(&outcomes).filter(|(_, outcome)| reason(outcome).is_some()).collect();
+    let waits: Vec<_> = waits.into_iter().map(|(stored, _)| stored).collect();
+    assert!(waits.len() > 20, "{outcomes:?}");
+    assert_eq!(refusals().await, waits.len());
+
+    // A nack costs the session, as the lane sees it; the next one knows.
+    let outcomes = backend.connect().await.unwrap().publish(&waits).await;
+    assert!(outcomes.iter().all(|outcome| reason(outcome) == Some(Reason::Refused)), "{outcomes:?}");
+    assert_eq!(refusals().await, 1);
+    rabbit.take_all().await;
+    let outcomes = backend.connect().await.unwrap().publish(&waits).await;
+    let taken = outcomes.iter().take_while(|outcome| **outcome == Outcome::Delivered).count();
+    assert!(taken >= 3 && outcomes[taken..].iter().all(|outcome| reason(outcome).is_some()), "{outcomes:?}");
+    assert_eq!(refusals().await, 1);
+    let ids: Vec<_> = rabbit.take_all().await.iter().map(|message| message.properties.message_id().clone()).collect();
+    let expected = waits.iter().take(taken).map(|stored| Some((*stored.envelope.id).into()));
+    assert_eq!(ids, expected.collect::<Vec<_>>(), "in order, one each");
 }
 
 #[tokio::test(flavor = "multi_thread")]
