@@ -225,7 +225,7 @@ impl Lane {
             let failure = Failure::new(Reason::Timeout, "no answer to a publish");
             vec![Outcome::Retry(failure); self.pending.len()]
         });
-        self.decide(outcomes, took).await
+        self.decide(outcomes, session.published(), took).await
     }
 
     /// Publishes a batch of what is wanted again; whether the session is of no more use.
@@ -237,8 +237,9 @@ impl Lane {
         turn.lost
     }
 
-    /// Takes the outcomes in: delivered and dead events are decided, the others stay pending.
-    async fn decide(&mut self, outcomes: Vec<Outcome>, took: Duration) -> Option<Reason> {
+    /// Takes the outcomes in: delivered and dead events are decided, the others stay pending. `there`: what the broker now
+    /// knows as published.
+    async fn decide(&mut self, outcomes: Vec<Outcome>, there: Option<u64>, took: Duration) -> Option<Reason> {
         let mut left = Vec::new();
         let mut failure = None;
         let (mut delivered, mut buried) = (0, false);
@@ -283,6 +284,10 @@ impl Lane {
         self.figures.published.inc_by(delivered);
         self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
         self.pending = left;
+        if delivered > 0 && self.limits.keeps_cursor {
+            // It stands before an event that failed between others: found there later, it has lost nothing.
+            self.cursor.published = self.cursor.published.min(there.unwrap_or(0));
+        }
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
         self.moved();

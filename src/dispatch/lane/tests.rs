@@ -77,3 +77,19 @@ async fn what_a_broker_has_of_a_batch_whose_answer_was_lost_is_not_sent_again() 
     assert_eq!((lane.cursor, waits(&lane)), (Cursor { decided: 2, published: 2 }, vec![3]));
     options.journal.close();
 }
+
+#[tokio::test]
+async fn what_was_taken_behind_an_event_that_failed_is_neither_lost_nor_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    // As Redis does: the event between two others fails, and the cursor goes back before it.
+    let mut session = Says { at: 1, refuses: 2..=2 };
+    assert_eq!(lane.publish(&mut session).await, Some(Reason::Missing));
+    lane.resume(&session);
+    assert_eq!((lane.cursor, waits(&lane)), (Cursor { decided: 1, published: 1 }, vec![2]));
+    session = Says { at: 2, refuses: 1..=0 };
+    assert_eq!(lane.publish(&mut session).await, None);
+    lane.resume(&session);
+    assert_eq!((lane.cursor, waits(&lane)), (Cursor { decided: 3, published: 2 }, vec![]));
+    options.journal.close();
+}
