@@ -160,6 +160,8 @@ impl Lane {
                 );
                 self.cursor = Cursor { decided: there, published: there };
                 self.restart_from(there);
+                // At once: the journal must keep what is published again.
+                self.moved();
             }
             Some(there) if there > self.cursor.decided && self.status.is_foreign(there) => tracing::error!(
                 "backend {} says that it has events up to {there}, which this journal has not given to it: the journal was put \
@@ -213,12 +215,12 @@ impl Lane {
         }
         let bytes = self.pending.iter().map(|stored| stored.envelope.body.len()).sum();
         self.grows = intake::grows(self.pending.len(), bytes, self.limits);
-        let start = Instant::now();
-        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
         if let Some(last) = self.pending.last() {
             // Before the call: without its answer the broker may have them.
             self.status.gives(last.sequence);
         }
+        let start = Instant::now();
+        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
         let took = start.elapsed();
         self.figures.publish_seconds.observe(took.as_secs_f64());
         let outcomes = published.unwrap_or_else(|_| {
@@ -282,12 +284,12 @@ impl Lane {
             self.status.confirmed(first, last, now_ms);
         }
         self.figures.published.inc_by(delivered);
-        self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
-        self.pending = left;
         if delivered > 0 && self.limits.keeps_cursor {
             // It stands before an event that failed between others: found there later, it has lost nothing.
             self.cursor.published = self.cursor.published.min(there.unwrap_or(0));
         }
+        self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
+        self.pending = left;
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
         self.moved();

@@ -93,3 +93,16 @@ async fn what_was_taken_behind_an_event_that_failed_is_neither_lost_nor_sent_aga
     assert_eq!((lane.cursor, waits(&lane)), (Cursor { decided: 3, published: 2 }, vec![]));
     options.journal.close();
 }
+
+#[tokio::test]
+async fn what_a_broker_lost_is_held_in_the_journal_from_the_moment_that_it_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    assert_eq!(lane.publish(&mut Says { at: 3, refuses: 1..=0 }).await, None);
+    let held = || options.journal.cursors()[&cursor_name(&lane.status.name)].decided;
+    assert_eq!(held(), 3);
+    lane.resume(&Says { at: 1, refuses: 1..=0 });
+    let held = || options.journal.cursors()[&cursor_name(&lane.status.name)].decided;
+    assert_eq!(held(), 1);
+    options.journal.close();
+}
