@@ -161,14 +161,13 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
 /// Removes the oldest segments that every cursor has passed: those past retention, and one for each that `crowded` needs.
 fn retire(shared: &Shared, crowded: bool) {
     let now_ms = (shared.clock)();
-    let slowest = lock(&shared.cursors).slowest().unwrap_or(u64::MAX);
     let retention_ms = u64::try_from(shared.settings.retention.as_millis()).unwrap_or(u64::MAX);
     let unwritten: Vec<u64> = {
         let papers = lock(&shared.keeper.papers);
         papers.unwritten.iter().chain(&papers.sealed).map(|(first, _)| *first).collect()
     };
     let mut needed = usize::from(crowded);
-    let free = |segment: &Segment, needed: usize| {
+    let free = |segment: &Segment, slowest: u64, needed: usize| {
         let Some(sealed_ms) = segment.sealed_ms() else { return false };
         let kept_ms = now_ms.saturating_sub(sealed_ms);
         // Ids are remembered for longer than their segment is kept: they are written down first.
@@ -178,7 +177,9 @@ fn retire(shared: &Shared, crowded: bool) {
     let mut gone = Vec::new();
     {
         let mut segments = shared.segments.write().unwrap_or_else(PoisonError::into_inner);
-        while segments.first().is_some_and(|segment| free(segment, needed)) {
+        // Not before: whoever makes a cursor and then looks what is kept finds it kept, or gone.
+        let slowest = lock(&shared.cursors).slowest().unwrap_or(u64::MAX);
+        while segments.first().is_some_and(|segment| free(segment, slowest, needed)) {
             needed = needed.saturating_sub(1);
             gone.push(segments.remove(0));
         }

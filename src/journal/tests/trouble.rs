@@ -277,3 +277,23 @@ fn a_cursor_can_be_moved_while_the_next_segment_is_written() {
     }
     assert_eq!((rig.shared.segments().len() > 2, held.load(Ordering::Relaxed)), (true, 0));
 }
+
+#[test]
+fn what_a_cursor_is_made_for_stays_or_is_seen_to_be_gone() {
+    let shared = Rig::full().shared;
+    // Whoever orders events again makes a cursor, then looks what is kept. The keeper comes in between.
+    let kept = shared.segments.read().unwrap();
+    let keeper = std::thread::spawn({
+        let shared = shared.clone();
+        move || {
+            NOW_MS.set(NOW_MS.get() + 3_600_001);
+            keeper::round(&shared);
+        }
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    lock(&shared.cursors).set("replay:b", Cursor::default());
+    assert_eq!(kept[0].first, 1);
+    drop(kept);
+    keeper.join().unwrap();
+    assert_eq!(shared.first(), 1);
+}
