@@ -297,3 +297,19 @@ fn what_a_cursor_is_made_for_stays_or_is_seen_to_be_gone() {
     keeper.join().unwrap();
     assert_eq!(shared.first(), 1);
 }
+
+#[test]
+fn the_names_of_all_directories_that_were_made_are_on_disk_before_an_event_is() {
+    for seed in 0..20 {
+        let options = || {
+            let mut options = small();
+            options.settings.dir = "/srv/bridge/data".into();
+            options
+        };
+        let mut rig = Rig::on(Fake::new(seed), options());
+        rig.one().unwrap();
+        rig.disk.cut();
+        let rig = Rig::on(rig.disk, options());
+        assert_eq!(*rig.shared.tail.borrow(), 1, "seed {seed}");
+    }
+}
