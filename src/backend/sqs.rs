@@ -196,6 +196,7 @@ impl Queue {
             }
         }
         let mut outcomes: Vec<Option<Outcome>> = vec![None; batch.len()];
+        let silent = || Outcome::Retry(Failure::new(Reason::Refused, "the answer did not mention the message"));
         let queue = &*self;
         for mut round in queue.rounds(batch) {
             if queue.settings.fifo() {
@@ -212,8 +213,12 @@ impl Queue {
                     outcomes[index] = Some(outcome);
                 }
             }
+            for index in round.into_iter().filter(|_| queue.settings.fifo()) {
+                if outcomes[index].is_none() {
+                    hold_back(batch, index, &silent(), &mut outcomes);
+                }
+            }
         }
-        let silent = || Outcome::Retry(Failure::new(Reason::Refused, "the answer did not mention the message"));
         outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(silent)).collect()
     }
 }

@@ -17,9 +17,12 @@ from harness.sources import unique
 from harness.wait import until
 
 
+SILENT = None, None
+
+
 class Relay:
     """Passes SQS calls on. `throttle`: whole calls are refused; `refuse` maps a message's text to a code and whether the
-    sender is at fault, or `None`: such entries are refused, the others passed on."""
+    sender is at fault, or `None`: such entries are refused, the others passed on. `SILENT`: neither, and not a word of it."""
 
     def __init__(self, sqs):
         self.sqs = sqs
@@ -62,6 +65,8 @@ class Relay:
             why = self.refuse(entry["MessageBody"])
             if why is None:
                 passed.append(entry)
+                continue
+            if why is SILENT:
                 continue
             code, fault = why
             self.refused[json.loads(entry["MessageBody"])["id"]] += 1
@@ -171,5 +176,26 @@ def test_a_group_of_a_fifo_queue_waits_for_an_entry_that_is_refused_for_now(brid
     sent = [senders.make("acme", id=unique(kind)) for kind in ["ok", "th", "ok", "ok"] * 3]
     for one in sent:
         assert bridge.post(one.path, one.headers, one.body).status == 200
+    bridge.wait_drained("orders", seconds=60)
+    assert [json.loads(text)["id"] for text in arrived(sqs, url)] == [one.id for one in sent]
+
+
+def test_a_group_of_a_fifo_queue_waits_for_an_entry_that_the_answer_leaves_out(bridges, senders, sqs, relay):
+    url = sqs.queue(unique("q-") + ".fifo", FifoQueue="true")
+    bridge = bridges(sources.only("acme") + orders(relay, url)).start()
+    tries = Counter()
+
+    def refuse(text):
+        event = json.loads(text)
+        tries[event["id"]] += 1
+        return SILENT if event["data"]["n"].startswith("no") and tries[event["id"]] <= 2 else None
+
+    relay.refuse = refuse
+    # Meanwhile they gather: the entry and those behind it are in one batch.
+    bridge.admin("POST", "/v1/backends/orders/pause")
+    sent = [senders.make("acme", id=unique(kind)) for kind in ["ok", "no", "ok", "ok"] * 3]
+    for one in sent:
+        assert bridge.post(one.path, one.headers, one.body).status == 200
+    bridge.admin("POST", "/v1/backends/orders/resume")
     bridge.wait_drained("orders", seconds=60)
     assert [json.loads(text)["id"] for text in arrived(sqs, url)] == [one.id for one in sent]
