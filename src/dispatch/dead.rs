@@ -90,9 +90,10 @@ impl DeadLetters {
     }
 
     /// Counts what an earlier process left, for `backends` also where that is nothing, and returns the letters that it was asked to publish again.
+    /// A backend whose letters cannot be read is reported, and hides no other's.
     ///
     /// # Errors
-    /// The directory cannot be read.
+    /// The directory of all cannot be read.
     pub fn open(&self, backends: &[BackendName]) -> io::Result<BTreeMap<BackendName, Vec<u64>>> {
         backends.iter().for_each(|backend| _ = self.gauge(backend).set(0));
         let mut marked = BTreeMap::new();
@@ -102,19 +103,25 @@ impl DeadLetters {
             if !dir.is_dir() {
                 continue;
             }
-            files::sweep(&dir)?;
-            let names = files::names(&dir)?;
-            let letters = names.iter().filter_map(|name| files::number(name, LETTER)).count();
-            self.gauge(&backend).set(i64::try_from(letters).unwrap_or(i64::MAX));
-            let mut numbers: Vec<_> = names.iter().filter_map(|name| files::number(name, MARK)).collect();
-            // A kill between the two removals leaves a mark without its letter.
-            let (kept, orphans) =
-                numbers.drain(..).partition(|&number| names.binary_search(&files::name(number, LETTER)).is_ok());
-            let orphans: Vec<u64> = orphans;
-            orphans.into_iter().try_for_each(|number| files::remove(&dir, &files::name(number, MARK)).map(drop))?;
-            marked.insert(backend, kept);
+            match self.open_one(&backend, &dir) {
+                Ok(kept) => _ = marked.insert(backend, kept),
+                Err(error) => tracing::error!("cannot read the dead letters of {backend}: {error}"),
+            }
         }
         Ok(marked)
+    }
+
+    fn open_one(&self, backend: &BackendName, dir: &Path) -> io::Result<Vec<u64>> {
+        files::sweep(dir)?;
+        let names = files::names(dir)?;
+        let letters = names.iter().filter_map(|name| files::number(name, LETTER)).count();
+        self.gauge(backend).set(i64::try_from(letters).unwrap_or(i64::MAX));
+        let numbers = names.iter().filter_map(|name| files::number(name, MARK));
+        // A kill between the two removals leaves a mark without its letter.
+        let (kept, orphans): (_, Vec<_>) =
+            numbers.partition(|&number| names.binary_search(&files::name(number, LETTER)).is_ok());
+        orphans.into_iter().try_for_each(|number| files::remove(dir, &files::name(number, MARK)).map(drop))?;
+        Ok(kept)
     }
 
     /// Keeps `stored`, or says anew why it was refused; durable when this returns.

@@ -137,3 +137,16 @@ fn a_mark_is_found_by_the_next_process_and_goes_with_its_letter() {
     next.unmark(&id("main-8")).unwrap();
     assert!(next.open(&[]).unwrap()[&"main".parse().unwrap()].is_empty());
 }
+
+#[test]
+fn a_backend_whose_letters_cannot_be_read_hides_the_marks_of_no_other() {
+    let letters = Letters::new();
+    letters.keep("a-7").keep("main-8");
+    for marked in ["a-7", "main-8"] {
+        assert!(letters.letters.mark(&id(marked)).unwrap());
+    }
+    // A leftover that cannot be removed.
+    std::fs::create_dir(letters.dir.path().join("dead/a").join(files::name(6, "tmp"))).unwrap();
+    let marked = letters.letters.open(&[]).unwrap();
+    assert_eq!(marked.into_iter().collect::<Vec<_>>(), [("main".parse().unwrap(), vec![8])]);
+}
