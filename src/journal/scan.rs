@@ -142,7 +142,11 @@ impl Scan {
             Some((skip, rest)) if rest >= least.min(left) => Ok(self.chunk.slice(skip..)),
             _ => {
                 let mut buffer = vec![0; least.max(CHUNK).min(left)];
-                let read = read_up_to(&*self.file, &mut buffer, place)?;
+                let (read, end) = fill(&*self.file, &mut buffer, place);
+                if read < least.min(left) {
+                    // Else what is needed lies before the place that cannot be read.
+                    end?;
+                }
                 buffer.truncate(read);
                 self.chunk = buffer.into();
                 self.chunk_offset = place;
@@ -161,16 +165,22 @@ fn zeros(bytes: &[u8]) -> usize {
 
 /// Fills `buffer` as far as the file goes, and tells how far that is.
 pub fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let (done, end) = fill(file, buffer, offset);
+    end.map(|()| done)
+}
+
+/// Fills `buffer` as far as it can, and tells how far that is, and why not further.
+fn fill(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> (usize, io::Result<()>) {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
             Ok(0) => break,
             Ok(read) => done += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (done, Err(error)),
         }
     }
-    Ok(done)
+    (done, Ok(()))
 }
 
 #[cfg(test)]
@@ -194,6 +204,58 @@ mod tests {
             frame.encode(5, b"", body, &mut out);
         }
         out
+    }
+
+    /// A disk on which `bad` and what follows cannot be read.
+    struct Bad {
+        bytes: Vec<u8>,
+        bad: u64,
+    }
+
+    impl DiskFile for Bad {
+        fn size(&self) -> io::Result<u64> {
+            Ok(self.bytes.len() as u64)
+        }
+
+        fn modified_ms(&self) -> u64 {
+            0
+        }
+
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            let sound = self.bytes.get(offset as usize..self.bad as usize).unwrap_or_default();
+            if sound.is_empty() {
+                return Err(io::Error::other("cannot be read"));
+            }
+            let read = sound.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&sound[..read]);
+            Ok(read)
+        }
+
+        fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            unreachable!("only read")
+        }
+    }
+
+    #[test]
+    fn frames_before_a_place_that_cannot_be_read_are_found() {
+        let bytes = frames(&[b"aaaa", b"bbbb", b"cccc", b"dddd"]);
+        for bad in [112, 113, 152, 163] {
+            let end = bytes.len() as u64;
+            let mut scan = Scan::new(Box::new(Bad { bytes: bytes.clone(), bad }), 5, 0, end);
+            for sequence in [1, 2] {
+                let step = scan.next().unwrap();
+                assert!(matches!(step, Some(Step::Frame(frame, ..)) if frame.sequence == sequence), "{bad}: {step:?}");
+            }
+            assert!(scan.next().is_err() && scan.offset() == 112, "{bad}: it is no damage");
+        }
     }
 
     fn walk(bytes: &[u8]) -> Vec<String> {
