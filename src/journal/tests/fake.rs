@@ -48,6 +48,8 @@ struct State {
     sound_reads: Option<u32>,
     full: bool,
     panics: bool,
+    /// A directory whose sync fails, and how.
+    closed: Option<(PathBuf, io::ErrorKind)>,
     /// Looks on while a file is synced.
     witness: Option<Arc<dyn Fn() + Send + Sync>>,
     /// What files were made of zeros, in order.
@@ -126,6 +128,7 @@ impl Fake {
             sound_reads: None,
             full: false,
             panics: false,
+            closed: None,
             witness: None,
             zeroed: Vec::new(),
         })))
@@ -151,6 +154,11 @@ impl Fake {
     /// After so many, reads fail; `None`: they do not any more.
     pub fn fail_reads(&self, after: Option<u32>) {
         self.state().sound_reads = after;
+    }
+
+    /// Syncs of `dir` fail so.
+    pub fn close_dir(&self, dir: &str, kind: io::ErrorKind) {
+        self.state().closed = Some((dir.into(), kind));
     }
 
     /// Calls `witness` during each sync of a file.
@@ -275,6 +283,9 @@ impl Disk for Fake {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let state = &mut *self.state();
         state.gate(true)?;
+        if let Some((_, kind)) = state.closed.as_ref().filter(|(closed, _)| closed == dir) {
+            return Err((*kind).into());
+        }
         let here = |change: &Vec<(PathBuf, _)>| change.iter().any(|(path, _)| path.parent() == Some(dir));
         let (synced, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut state.changes).into_iter().partition(here);
         synced.iter().for_each(|change| apply(&mut state.durable, change));

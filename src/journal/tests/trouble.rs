@@ -298,18 +298,30 @@ fn what_a_cursor_is_made_for_stays_or_is_seen_to_be_gone() {
     assert_eq!(shared.first(), 1);
 }
 
+/// A journal below several directories that are not there yet.
+fn deep() -> Options {
+    let mut options = small();
+    options.settings.dir = "/srv/bridge/data".into();
+    options
+}
+
+#[test]
+fn a_directory_far_above_that_is_not_ours_stops_no_start_and_one_that_fails_does() {
+    use std::io::ErrorKind::{InvalidInput, Other, PermissionDenied};
+    for (kind, starts) in [(PermissionDenied, true), (InvalidInput, true), (Other, false)] {
+        let disk = Fake::new(1);
+        disk.close_dir("/srv", kind);
+        assert_eq!(recovery::open(deep(), Box::new(disk), || {}).is_ok(), starts, "{kind}");
+    }
+}
+
 #[test]
 fn the_names_of_all_directories_that_were_made_are_on_disk_before_an_event_is() {
     for seed in 0..20 {
-        let options = || {
-            let mut options = small();
-            options.settings.dir = "/srv/bridge/data".into();
-            options
-        };
-        let mut rig = Rig::on(Fake::new(seed), options());
+        let mut rig = Rig::on(Fake::new(seed), deep());
         rig.one().unwrap();
         rig.disk.cut();
-        let rig = Rig::on(rig.disk, options());
+        let rig = Rig::on(rig.disk, deep());
         assert_eq!(*rig.shared.tail.borrow(), 1, "seed {seed}");
     }
 }
