@@ -115,11 +115,14 @@ fn begin(shared: &Shared, given_out: u64) -> Result<(Active, u64), OpenError> {
 fn sync_names(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     disk.sync_dir(&dir.join("journal"))?;
     disk.sync_dir(dir)?;
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
     // All the way up: who made them, this process or one that was killed, is not known any more.
     for above in dir.ancestors().skip(1) {
         match disk.sync_dir(if above.as_os_str().is_empty() { Path::new(".") } else { above }) {
             // Who may not read it, or where nothing can be written, has not made a name in it either.
-            Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) => {
+            Err(error)
+                if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported) =>
+            {
                 break;
             }
             synced => synced?,

@@ -307,8 +307,8 @@ fn deep() -> Options {
 
 #[test]
 fn a_directory_far_above_that_is_not_ours_stops_no_start_and_one_that_fails_does() {
-    use std::io::ErrorKind::{InvalidInput, Other, PermissionDenied};
-    for (kind, starts) in [(PermissionDenied, true), (InvalidInput, true), (Other, false)] {
+    use std::io::ErrorKind::{InvalidInput, Other, PermissionDenied, ReadOnlyFilesystem};
+    for (kind, starts) in [(PermissionDenied, true), (InvalidInput, true), (ReadOnlyFilesystem, true), (Other, false)] {
         let disk = Fake::new(1);
         disk.close_dir("/srv", kind);
         assert_eq!(recovery::open(deep(), Box::new(disk), || {}).is_ok(), starts, "{kind}");
