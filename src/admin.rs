@@ -109,6 +109,7 @@ pub fn serve(listener: Listener, tls: Option<Arc<Tls>>, admin: Arc<Admin>) -> io
         max_connections_per_ip: 0,
         max_header: 32 << 10,
         deadline: Duration::from_secs(10),
+        is_for_bodies: true,
         shutdown_grace: Duration::from_secs(5),
         proxy_protocol: false,
         proxies: Proxies::default(),

@@ -69,6 +69,8 @@ pub struct Options {
     pub max_header: usize,
     /// Longest time to receive a head, to finish a TLS handshake, and to take an answer off our hands.
     pub deadline: Duration,
+    /// Whether that is for a head with its body; else whoever reads bodies has a deadline for them.
+    pub is_for_bodies: bool,
     /// Longest time that a stop waits for connections.
     pub shutdown_grace: Duration,
     /// Whether connections of [`Options::proxies`] begin with a PROXY header.
@@ -111,14 +113,17 @@ where
             let begun = begin(&request);
             let answer = begun.map(|busy| (busy, actix_service::Service::call(service, request)));
             async move {
-                let (busy, answer) = match answer {
-                    Ok((busy, answer)) => (busy, answer.await?),
+                let answered = match answer {
+                    Ok((busy, answer)) => answer.await.map(|answer| (busy, answer.into())),
+                    Err(refusal) => Err(refusal),
+                };
+                let (busy, mut answer): (_, Response<B>) = match answered {
+                    Ok(answered) => answered,
                     Err(refusal) => {
                         look_again().await;
                         return Err(refusal);
                     }
                 };
-                let mut answer: Response<B> = answer.into();
                 let is_last = answer.head().connection_type() == ConnectionType::Close;
                 if busy.as_ref().is_some_and(|busy| busy.answered(is_last)) {
                     answer.head_mut().set_connection_type(ConnectionType::Close);
@@ -301,8 +306,7 @@ impl Entry {
                 Io::Plain(socket)
             }
         };
-        let connection = Connection::new(io, permit, begun, self.options.max_header, self.options.deadline);
-        Ok((connection, peer))
+        Ok((Connection::new(io, permit, begun, &self.options), peer))
     }
 
     fn is_proxy(&self, peer: Option<SocketAddr>) -> bool {

@@ -37,6 +37,7 @@ pub fn serve(
         max_connections_per_ip: settings.max_connections_per_ip,
         max_header: usize::try_from(settings.max_header).unwrap_or(usize::MAX),
         deadline: settings.body_timeout,
+        is_for_bodies: false,
         shutdown_grace: settings.shutdown_grace,
         proxy_protocol: settings.proxy_protocol,
         proxies: settings.trusted_proxies.clone(),

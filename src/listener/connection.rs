@@ -19,6 +19,7 @@ use super::admit::Permit;
 use super::framing::Body;
 use super::pulse::{Pulse, Turn};
 use super::socket::Socket;
+use super::{KEEP_ALIVE, Options};
 
 /// Most bytes that are thrown away at once: a client that still writes when the connection is closed may not see its last
 /// answer.
@@ -50,6 +51,9 @@ pub struct Connection {
     pulse: Rc<Pulse>,
     max_header: usize,
     deadline: Duration,
+    is_for_bodies: bool,
+    /// Since when nothing of a request was here when it was looked for.
+    idle: Option<Instant>,
     /// Since when there is something to write of which the client has not taken [`LEAST_TAKEN`].
     blocked: Option<Instant>,
     /// Bytes that it has taken since.
@@ -67,16 +71,17 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Watches `io`: a head has `max_header` bytes, and `deadline` from its first byte, the first head from
-    /// `begun`.
-    pub fn new(io: Io, permit: Option<Permit>, begun: Instant, max_header: usize, deadline: Duration) -> Self {
+    /// Watches `io`, as `options` say: a head has its deadline from its first byte, the first head from `begun`.
+    pub fn new(io: Io, permit: Option<Permit>, begun: Instant, options: &Options) -> Self {
         let pulse = Rc::new(Pulse::new(begun));
-        let timer = Box::pin(tokio::time::sleep_until(begun + deadline));
+        let timer = Box::pin(tokio::time::sleep_until(begun + options.deadline));
         Self {
             io,
             pulse,
-            max_header,
-            deadline,
+            max_header: options.max_header,
+            deadline: options.deadline,
+            is_for_bodies: options.is_for_bodies,
+            idle: None,
             blocked: None,
             taken: 0,
             ahead: BytesMut::new(),
@@ -109,8 +114,12 @@ impl Connection {
 
     /// Whether what is waited for comes too late.
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        let head = self.pulse.since().map(|begun| begun + self.deadline);
-        head.into_iter().chain(self.pulse.closing()).min().is_some_and(|deadline| self.has_passed(cx, deadline))
+        let begun = match self.pulse.turn() {
+            Turn::Body(_) if self.is_for_bodies => self.pulse.since().or(self.pulse.begun()),
+            _ => self.pulse.since(),
+        };
+        let deadline = begun.map(|begun| begun + self.deadline);
+        deadline.into_iter().chain(self.pulse.closing()).min().is_some_and(|deadline| self.has_passed(cx, deadline))
     }
 
     /// Gives HTTP what it may have of the next bytes, of which at most `most` are read.
@@ -140,8 +149,10 @@ impl Connection {
         buf.set_filled(before + given);
         if self.pulse.head_bytes() > self.max_header {
             buf.set_filled(before);
-            let _ = self.drain(cx)?;
-            self.end(cx, TOO_LARGE);
+            self.say(cx, TOO_LARGE);
+            self.pulse.end();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         self.looks = self.pulse.turn() == Turn::Asked;
         Poll::Ready(Ok(()))
@@ -157,7 +168,7 @@ impl Connection {
             self.is_all = bytes.filled().is_empty();
             self.ahead.extend_from_slice(bytes.filled());
         }
-        if self.is_all || !self.ahead.is_empty() {
+        if self.is_all || !self.ahead.is_empty() || self.pulse.lags() {
             self.pulse.hold(cx.waker());
         }
         Poll::Pending
@@ -168,7 +179,7 @@ impl Connection {
         self.ahead.clear();
         let mut drained = 0;
         while drained < DRAIN && !self.is_all {
-            let mut space = [MaybeUninit::uninit(); AHEAD];
+            let mut space = [MaybeUninit::uninit(); 4 * AHEAD];
             let mut bytes = ReadBuf::uninit(&mut space);
             ready!(self.io.poll_read(cx, &mut bytes, u64::MAX))?;
             self.is_all = bytes.filled().is_empty();
@@ -181,9 +192,8 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Ends the connection, with `answer` if the client takes it at once.
-    fn end(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
-        self.ended = true;
+    /// Gives `answer`, if the client takes it at once.
+    fn say(&mut self, cx: &mut Context<'_>, answer: &[u8]) {
         if let Poll::Ready(Ok(_)) = self.io.poll_write(cx, answer) {
             // What does not fit now is not waited for: the client had its time.
             let _ = self.io.poll_flush(cx);
@@ -224,17 +234,30 @@ impl AsyncRead for Connection {
             Turn::Next => this.read_ahead(cx),
             Turn::Over => this.drain(cx),
         };
-        if read.is_pending() && this.is_late(cx) {
-            if this.pulse.closing().is_none() {
-                if this.pulse.head_bytes() == 0 {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                this.end(cx, TIMEOUT);
+        if read.is_ready() {
+            this.idle = None;
+            return read;
+        }
+        let is_head = matches!(this.pulse.turn(), Turn::Head(_) | Turn::Asked);
+        if this.is_late(cx) {
+            if is_head && this.pulse.head_bytes() == 0 {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
+            if is_head {
+                this.say(cx, TIMEOUT);
+            }
+            // A body breaks off here, and what is thrown away ends.
             this.ended = true;
             return Poll::Ready(Ok(()));
         }
-        read
+        // HTTP's own timer begins anew with every look, for which TLS wakes it also where no byte comes.
+        if is_head && this.pulse.since().is_none() {
+            let idle = *this.idle.get_or_insert_with(Instant::now);
+            if Instant::now() >= idle + KEEP_ALIVE {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        Poll::Pending
     }
 }
 
@@ -276,11 +299,17 @@ impl AsyncWrite for Connection {
         let this = self.get_mut();
         match this.io.poll_shutdown(cx) {
             Poll::Pending => this.waiting(cx),
-            shut => {
-                // What is left unread would make the kernel take the answer back.
-                let _ = this.drain(cx);
-                shut
-            }
+            shut => shut,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // What is left unread would make the kernel take back what the client has not read yet.
+        match &self.io {
+            Io::Plain(socket) => socket.discard(DRAIN),
+            Io::Tls(stream) => stream.get_ref().0.discard(DRAIN),
         }
     }
 }
@@ -325,7 +354,43 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpSocket;
 
+    use super::super::Proxies;
     use super::*;
+
+    fn options(deadline: Duration) -> Options {
+        Options {
+            workers: 1,
+            max_connections: 1,
+            max_connections_per_ip: 0,
+            max_header: 1 << 10,
+            deadline,
+            is_for_bodies: false,
+            shutdown_grace: Duration::ZERO,
+            proxy_protocol: false,
+            proxies: Proxies::default(),
+            tls: None,
+        }
+    }
+
+    fn look(connection: &mut Connection) -> Poll<io::Result<()>> {
+        let mut space = [0; 100];
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        Pin::new(connection).poll_read(&mut cx, &mut ReadBuf::new(&mut space))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_woken_without_a_byte_is_closed_as_one_that_sleeps() {
+        let (ours, _theirs) = tokio::net::UnixStream::pair().unwrap();
+        let options = options(Duration::from_secs(60));
+        let mut connection = Connection::new(Io::Plain(Socket::Unix(ours)), None, Instant::now(), &options);
+        connection.pulse().give(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        drop(connection.pulse().begin(false, Body::Bytes(0)));
+        for _ in 0..2 {
+            assert!(look(&mut connection).is_pending());
+            tokio::time::sleep(KEEP_ALIVE / 2).await;
+        }
+        assert!(matches!(look(&mut connection), Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut));
+    }
 
     /// What becomes of a large answer to a client that takes at most `bytes` every `pause`, with a deadline of 1 s.
     async fn answered(bytes: usize, pause: Duration) -> io::Result<()> {
@@ -344,7 +409,7 @@ mod tests {
             }
         });
         let deadline = Duration::from_secs(1);
-        let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), 1 << 20, deadline);
+        let mut connection = Connection::new(Io::Plain(Socket::Tcp(socket)), None, Instant::now(), &options(deadline));
         let written = async {
             connection.write_all(&[0; 256 << 10]).await?;
             connection.flush().await

@@ -142,6 +142,11 @@ impl Pulse {
         self.head_bytes.get()
     }
 
+    /// Whether HTTP may still have to read of the request when it is answered, though it was given all.
+    pub fn lags(&self) -> bool {
+        self.plain.get().is_none()
+    }
+
     /// `reader` is woken once the request is answered.
     pub fn hold(&self, reader: &Waker) {
         self.held.set(Some(reader.clone()));

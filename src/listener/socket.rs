@@ -157,6 +157,22 @@ impl Socket {
         }
     }
 
+    /// Throws away what is there to read, up to about `most` bytes.
+    pub fn discard(&self, most: usize) {
+        let (mut scratch, mut discarded) = ([0; 16 << 10], 0);
+        while discarded < most {
+            let read = match self {
+                Self::Tcp(stream) => stream.try_read(&mut scratch),
+                Self::Unix(stream) => stream.try_read(&mut scratch),
+            };
+            match read {
+                Ok(read) if read > 0 => discarded += read,
+                // The end, nothing more for now, or a client that is gone.
+                _ => return,
+            }
+        }
+    }
+
     /// Waits until the client has said something, or is gone.
     ///
     /// # Errors

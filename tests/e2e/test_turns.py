@@ -133,6 +133,46 @@ def test_the_admin_listener_waits_for_no_body_that_nobody_reads(bridge):
         assert until_closed(sock) == b""
 
 
+def test_the_admin_listener_waits_for_no_body_beyond_its_deadline(bridge):
+    """Without a token: it is asked for in the body."""
+    deadline_s = 10
+    lengthy = head("POST", "/login", [("Host", "localhost"), ("Content-Length", "9")])
+    chunked = head("POST", "/login", [("Host", "localhost"), ("Transfer-Encoding", "chunked")])
+    with contextlib.ExitStack() as held:
+        begun, socks = time.monotonic(), []
+        for start in (lengthy, lengthy + b"token=", chunked, chunked + b"0\r\nX: y"):
+            socks.append(held.enter_context(connect(bridge.admin_port)))
+            socks[-1].sendall(start)
+        for sock in socks:
+            sock.settimeout(deadline_s + 5)
+            until_closed(sock)
+        assert deadline_s - 1 < time.monotonic() - begun < deadline_s + 5
+
+
+def test_a_body_that_comes_while_its_answer_waits_holds_nothing(bridge):
+    asks = head("GET", "/v1/events?after=99999999&wait=2s", [("Host", "localhost"), ("Transfer-Encoding", "chunked")])
+    with connect(bridge.admin_port) as sock:
+        sock.sendall(asks + b"a000\r\n" + b"x" * 40_960)
+        time.sleep(0.3)  # HTTP has looked at the first part before the second comes
+        sock.sendall(b"\r\n0\r\n\r\n")
+        sock.settimeout(9)
+        got = until_closed(sock)
+    assert got.startswith(b"HTTP/1.1 200 "), got
+
+
+def test_what_stands_behind_a_head_that_is_refused_does_not_take_the_answer_away(bridge, senders):
+    one = senders.make("acme")
+    twice = wire(one, ("Transfer-Encoding", "chunked"))
+    lengthy = head("POST", one.path, [*one.headers, ("X-Long", "x" * 3_000_000)])
+    for start, status in ((twice, 400), (lengthy, 431)):
+        for behind in (0, 60_000, 2_000_000):
+            with connect(bridge.port) as sock:
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    sock.sendall(start + b"x" * behind)
+                time.sleep(0.2)  # a reset would be here by now, and take the answer with it
+                assert read_answer(sock).status == status, (status, behind)
+
+
 def test_a_web_socket_is_refused_and_takes_nothing_with_it(bridge, senders):
     one = senders.make("acme")
     asks = ("Connection", "Upgrade"), ("Upgrade", "websocket")
