@@ -83,6 +83,9 @@ pub struct EventSpec {
     /// Whether the id alone tells one event from another: the signature covers it, and it names one event rather than an
     /// object or the first of a batch. Left out, it follows from `[verify]` and from the place of the id.
     pub id_signed: Option<bool>,
+    /// Whether two events may be equal to the byte where they have no id, as a bare "something has changed" is: each delivery is an event
+    /// of its own then, with an id of its own, and a redelivery is one more.
+    pub repeats: bool,
     /// The type, without the provider's name.
     #[serde(rename = "type", deserialize_with = "units::list")]
     #[schemars(with = "schema::List<Value>")]

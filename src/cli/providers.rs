@@ -163,7 +163,12 @@ fn facts(provider: &Provider) -> Vec<(&'static str, String)> {
     };
     add(
         "event id",
-        if event.id.is_empty() { "the body's SHA-256".to_owned() } else { format!("{}{id_note}", places(&event.id)) },
+        match (event.id.is_empty(), event.repeats) {
+            (true, true) => "of each delivery its own: two events may be equal to the byte".to_owned(),
+            (true, false) => "the body's SHA-256".to_owned(),
+            (false, true) => format!("{}{id_note}; without one, of each delivery its own", places(&event.id)),
+            (false, false) => format!("{}{id_note}", places(&event.id)),
+        },
     );
     for (label, values) in [("event type", &event.kind), ("event time", &event.time), ("subject", &event.subject)] {
         if !values.is_empty() {

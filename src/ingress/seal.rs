@@ -42,6 +42,8 @@ pub enum Told {
     /// Its id, its type (a Shopify event comes under several topics) and the SHA-256 of its body: whoever has one valid
     /// body could use up other ids.
     ByBody([u8; 32]),
+    /// Nothing: another one may be equal to the byte.
+    ByNothing,
 }
 
 /// A verified request as an event: its envelope as the journal keeps it, and what is asked of it.
@@ -90,8 +92,17 @@ pub fn seal(
     let found = source.provider.extract(request, &content);
     let provider = source.provider.id.as_str();
     let received = rfc3339(now_ms);
-    let id = found.id.unwrap_or_else(|| ascii(&hex_digits(&take())).to_owned());
-    let told = if source.provider.id_signed { Told::ById } else { Told::ByBody(take()) };
+    let mut delivery = Uuid::encode_buffer();
+    let delivery: &str = delivery_id(now_ms).hyphenated().encode_lower(&mut delivery);
+    let repeats = found.id.is_none() && source.provider.contract.event.repeats;
+    let told = match found.id {
+        None if repeats => Told::ByNothing,
+        Some(_) if source.provider.id_signed => Told::ById,
+        // Without an id the type counts as well: the same body may come under several.
+        _ => Told::ByBody(take()),
+    };
+    let own = || if repeats { delivery.to_owned() } else { ascii(&hex_digits(&take())).to_owned() };
+    let id = found.id.unwrap_or_else(own);
     let kind = [provider, ".", found.kind.as_deref().unwrap_or("unknown")].concat();
     let mut attributes = Vec::with_capacity(ATTRIBUTES);
     let mut put = |attribute: Attribute, text: &str| attribute.put(text, &mut attributes);
@@ -100,7 +111,7 @@ pub fn seal(
     put(Attribute::Kind, &kind);
     put(Attribute::Time, found.time.as_deref().unwrap_or(ascii(&received)));
     put(Attribute::RecordedTime, ascii(&received));
-    put(Attribute::DeliveryId, delivery_id(now_ms).hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    put(Attribute::DeliveryId, delivery);
     put(Attribute::Provider, provider);
     put(Attribute::Verification, verification);
     if let Some(digest) = digest.get() {

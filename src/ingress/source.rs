@@ -151,6 +151,7 @@ impl Source {
         match &event.told {
             Told::ById => journal.key(&[name, id]),
             Told::ByBody(digest) => journal.key(&[name, id, event.kind.as_bytes(), digest]),
+            Told::ByNothing => Key::NONE,
         }
     }
 

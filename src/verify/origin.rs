@@ -28,8 +28,8 @@ pub struct OriginSpec {
     pub pointer: Option<String>,
     /// Where a request names the URL of its key.
     pub named_by: Option<FieldSpec>,
-    /// The only URLs that a request may name, e.g. `https://sns.*.amazonaws.com/*.pem`; in the host, a `*` stands for
-    /// one label. What has other spellings is not asked for: `%`, `;`, and `//` in the path.
+    /// The only URLs that a request may name, e.g. `https://sns.{region}.amazonaws.com/*.pem`; in the host, a `*` stands for
+    /// one label, `{region}` for one that names a region of AWS. What has other spellings is not asked for: `%`, `;`, and `//` in the path.
     pub allow: Vec<String>,
     /// Where a request names the id of its key, if not in its token.
     pub id: Option<FieldSpec>,
@@ -259,10 +259,26 @@ fn has_one_spelling(text: &str) -> bool {
     !text.contains(['%', ';']) && !text.contains("//")
 }
 
+/// A label of a pattern that stands for a region of AWS.
+const REGION: &str = "{region}";
+
+/// Whether `label` names a region as AWS does, such as `us-gov-west-1`. Of other names in the same place some are anybody's:
+/// `NAME.s3-us-west-2.amazonaws.com` is a bucket.
+fn is_region(label: &str) -> bool {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    let Some((place, number)) = label.rsplit_once('-') else { return false };
+    let Some((country, place)) = place.split_once('-') else { return false };
+    country.len() == 2
+        && is_word(country)
+        && place.split('-').all(is_word)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
 /// A URL that may be asked: always https.
 #[derive(Debug, Clone)]
 pub struct Pattern {
-    /// Labels of the host; `*` stands for one.
+    /// Labels of the host; `*` stands for one, [`REGION`] for a region's.
     host: Vec<String>,
     port: Option<u16>,
     /// Path and query.
@@ -283,7 +299,8 @@ impl Pattern {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
         };
         let label = |label: &str| {
-            label == "*" || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+            ["*", REGION].contains(&label)
+                || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
         };
         let labels: Vec<String> = host.split('.').map(str::to_ascii_lowercase).collect();
         labels.iter().all(|text| label(text)).then(|| Self { host: labels, port, path: self.path.clone() })
@@ -293,7 +310,11 @@ impl Pattern {
     pub fn matches(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default();
         let labels: Vec<&str> = host.split('.').collect();
-        let same = |(pattern, label): (&String, &&str)| !label.is_empty() && (pattern == "*" || pattern == label);
+        let same = |(pattern, label): (&String, &&str)| match pattern.as_str() {
+            "*" => !label.is_empty(),
+            REGION => is_region(label),
+            pattern => pattern == *label,
+        };
         let target = match url.query() {
             None => url.path().to_owned(),
             Some(query) => format!("{}?{query}", url.path()),

@@ -48,6 +48,7 @@ pub(super) const COVERED: [&str; 8] =
 const NOTIFICATION: [usize; 6] = [0, 1, 2, 4, 6, 7];
 /// Members of the confirmation of a subscription or of its end.
 const CONFIRMATION: [usize; 7] = [0, 1, 3, 4, 5, 6, 7];
+const MESSAGE: usize = 0;
 const TOPIC: usize = 6;
 const TYPE: usize = 7;
 const SUBJECT: usize = 2;
@@ -108,6 +109,9 @@ impl Sns {
         let mut message = String::new();
         for n in order {
             match (picked.get(*n), *n) {
+                // Members are told apart by line breaks alone, and Amazon signs what anybody publishes: only the first one, the
+                // message itself, may hold any, so that there is one way to read what was signed.
+                (Some(value), n) if n != MESSAGE && value.contains('\n') => return Err(Refusal::Mismatch),
                 (Some(value), n) => {
                     let name = COVERED.get(n).and_then(|pointer| pointer.strip_prefix('/')).unwrap_or_default();
                     message.extend([name, "\n", value, "\n"]);

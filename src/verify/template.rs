@@ -366,11 +366,16 @@ fn value<'v>(from: &From, request: &Request<'v>, picked: Option<&Picked>) -> Res
     })
 }
 
-/// The URL that the sender was given; with the query as sent where the given URL has none of its own.
+/// The URL that the sender was given, with the query as sent where that has none of its own, or more behind it: Twilio adds a
+/// parameter.
 pub(super) fn url(request: &Request) -> Option<String> {
     let url = request.public_url?;
-    let own = url.contains('?') || request.query.is_empty();
-    Some(if own { url.to_owned() } else { format!("{url}?{}", request.query) })
+    let own = url.split_once('?').map(|(_, query)| query);
+    let more = match own {
+        None => Some(request.query).filter(|query| !query.is_empty()).map(|query| format!("?{query}")),
+        Some(own) => request.query.strip_prefix(own).filter(|more| more.starts_with('&')).map(str::to_owned),
+    };
+    Some([url, &more.unwrap_or_default()].concat())
 }
 
 /// The path that the sender was given: of `public_url` where the source has one, else as it came.

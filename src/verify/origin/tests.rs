@@ -16,13 +16,18 @@ fn allowed(pattern: &str, url: &str, expected: bool) {
 
 #[test]
 fn only_https_on_an_allowed_host_is_ever_asked() {
-    let sns = "https://sns.*.amazonaws.com/SimpleNotificationService-*.pem";
+    let sns = "https://sns.{region}.amazonaws.com/SimpleNotificationService-*.pem";
     allowed(sns, "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b.pem", true);
     for url in [
         "http://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b.pem",
         "https://sns.eu-west-1.amazonaws.com:8443/SimpleNotificationService-0a1b.pem",
         "https://u@sns.eu-west-1.amazonaws.com/SimpleNotificationService-0a1b.pem",
         "https://sns.a.b.amazonaws.com/SimpleNotificationService-0a1b.pem",
+        // A bucket that is called `sns` is somebody's.
+        "https://sns.s3.amazonaws.com/SimpleNotificationService-0a1b.pem",
+        "https://sns.s3-us-west-2.amazonaws.com/SimpleNotificationService-0a1b.pem",
+        "https://sns.us-1.amazonaws.com/SimpleNotificationService-0a1b.pem",
+        "https://sns.us-west.amazonaws.com/SimpleNotificationService-0a1b.pem",
         "https://sns.evil.com/.amazonaws.com/SimpleNotificationService-0a1b.pem",
         "https://sns.evil.com#.amazonaws.com/SimpleNotificationService-0a1b.pem",
         "https://sns..amazonaws.com/SimpleNotificationService-0a1b.pem",
