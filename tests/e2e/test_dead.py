@@ -127,7 +127,7 @@ def test_a_replay_that_was_accepted_survives_kill_9(bridges, senders, sqs, small
     wanted = Counter([sent[0].id, sent[0].id, sent[1].id, sent[2].id])
     until(lambda: not wanted - Counter(arrived(reader)), what="the letter and the event again")
     until(lambda: dead(bridge) == 0, what="no letter left")
-    assert json.loads(bridge.admin("GET", "/v1/replays").body)["replays"] == []
+    until(lambda: json.loads(bridge.admin("GET", "/v1/replays").body)["replays"] == [], what="no replay left")
 
 
 def test_letters_are_dropped_by_id_or_all_at_once(bridges, senders, sqs, small, command):
