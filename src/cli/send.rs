@@ -97,6 +97,11 @@ pub fn run(args: Args, files: &Files) -> anyhow::Result<ExitCode> {
     let config = files.load()?;
     let mut target = Target::new(&config, &args.source, args.url.as_ref())?;
     target.trust = args.trust.or(target.trust);
+    let event = &target.provider.contract.event;
+    if args.faults.contains(&Fault::Duplicate) && event.repeats && event.id.is_empty() {
+        let what = "this source's provider sends events that are equal to the byte, so nothing is ever a duplicate";
+        return Err(Wrong(what.to_owned()).into());
+    }
     let faults = Faults::new(&args.faults, &target.provider.rule).map_err(|error| Wrong(error.to_string()))?;
     let met = if args.count.is_some() || args.duration.is_some() {
         many(args, target, faults)?
