@@ -93,7 +93,16 @@ impl Stamp {
     }
 
     fn parse(&self, text: &str) -> Option<i64> {
-        let number = || Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?.parse::<i64>().ok();
+        let number = || {
+            // Any time is believed here, and a scheme may write it beside the body with nothing between them: digits that were
+            // moved from one to the other would make a further request of one that was signed. So it has all that a time of 2001 to 2286 has.
+            let is_whole = self.tolerance_s.is_some()
+                || matches!(
+                    (self.unit, text.len()),
+                    (Unit::Seconds | Unit::Auto, 10) | (Unit::Milliseconds | Unit::Auto, 13)
+                );
+            Some(text).filter(|text| is_whole && text.bytes().all(|b| b.is_ascii_digit()))?.parse::<i64>().ok()
+        };
         let date = || OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
         match self.unit {
             Unit::Seconds => number(),
@@ -179,6 +188,22 @@ mod tests {
         let stamp = stamp(Unit::Seconds, None);
         let fresh = |at_s| stamp.fresh(&Sent { text: Cow::Borrowed(b""), at_s }, 1_000).is_ok();
         assert_eq!([699, 700, 1_300, 1_301, i64::MIN, i64::MAX].map(fresh), [false, true, true, false, false, false]);
+    }
+
+    #[test]
+    fn a_time_that_is_believed_whenever_it_is_has_all_its_digits() {
+        for (unit, text, is_time) in [
+            (Unit::Seconds, "1700000000", true),
+            (Unit::Seconds, "170000000", false),
+            (Unit::Seconds, "17000000001", false),
+            (Unit::Milliseconds, "1700000000123", true),
+            (Unit::Milliseconds, "170000000012", false),
+            (Unit::Auto, "1700000000", true),
+            (Unit::Auto, "17000000001", false),
+        ] {
+            assert_eq!(stamp(unit, Some(false)).parse(text).is_some(), is_time, "{unit:?} {text}");
+            assert!(stamp(unit, None).parse(text).is_some(), "the window tells: {unit:?} {text}");
+        }
     }
 
     #[test]
