@@ -122,7 +122,9 @@ impl Reloads {
         self.admin.journal.widen_dedup(parts::dedup_window(&config));
         self.admin.dispatch.keep_aside(&self.admin.parts, config.sets_aside()).await;
         // A new source's events must find its routes.
-        self.admin.parts.routes.store(parts.routes);
+        let sources: Vec<_> = config.sources.iter().map(|source| &source.name).collect();
+        let routes = Arc::unwrap_or_clone(parts.routes).after(&self.admin.parts.routes.load(), &sources);
+        self.admin.parts.routes.store(Arc::new(routes));
         self.ingress.replace(parts.ingress);
         self.admin.setup.store(Arc::new(parts.admin));
         self.certificates.replace(&config, &self.admin.parts.metrics);

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{BackendName, SourceName, schema, units};
 
@@ -100,6 +101,8 @@ pub struct Routes {
     pinned: HashMap<String, Vec<BackendName>>,
     routes: Vec<Route>,
     awaited: Vec<BackendName>,
+    /// Backends that are not configured any more, and the rule that they had last.
+    gone: HashMap<BackendName, Arc<Self>>,
 }
 
 impl Routes {
@@ -108,7 +111,22 @@ impl Routes {
     /// - `routes`: the `[[routes]]`, in their order.
     pub fn new(backends: Vec<BackendName>, pinned: Vec<(SourceName, Vec<BackendName>)>, routes: Vec<Route>) -> Self {
         let pinned = pinned.into_iter().map(|(source, own)| (source.to_string(), own)).collect();
-        Self { backends, pinned, routes, awaited: Vec::new() }
+        Self { backends, pinned, routes, awaited: Vec::new(), gone: HashMap::new() }
+    }
+
+    /// The same, for lanes that run since `before` was the rule: what waits for them is theirs until they start anew.
+    ///
+    /// - A backend that is not configured any more keeps the rule that it had last: its lane reads on, and what the new one
+    ///   does not send there would be passed over for good.
+    /// - Events of a source that is not among `sources` any more still go to its own backends, and to no other.
+    pub fn after(mut self, before: &Self, sources: &[&SourceName]) -> Self {
+        let last = Arc::new(Self { gone: HashMap::new(), ..before.clone() });
+        let had = before.backends.iter().map(|name| (name.clone(), last.clone()));
+        let gone = before.gone.clone().into_iter().chain(had);
+        self.gone = gone.filter(|(name, _)| !self.backends.contains(name)).collect();
+        let pinned = before.pinned.iter().filter(|(name, _)| !sources.iter().any(|source| source.as_str() == *name));
+        self.pinned.extend(pinned.map(|(name, own)| (name.clone(), own.clone())));
+        self
     }
 
     /// The same, where the senders of `source` are answered once its backends have confirmed the event.
@@ -127,6 +145,9 @@ impl Routes {
     ///
     /// A source's own list overrides the routes; all routes apply; without routes every event goes to every backend.
     pub fn sends(&self, backend: &BackendName, source: &str, provider: &str, kind: &str) -> bool {
+        if let Some(last) = self.gone.get(backend) {
+            return last.sends(backend, source, provider, kind);
+        }
         if let Some(own) = self.pinned.get(source) {
             return own.contains(backend);
         }
@@ -242,6 +263,28 @@ mod tests {
     fn a_sources_own_backends_override_the_routes() {
         check(&routes(TWO), "pinned", "github.push", &["c"]);
         check(&routes(""), "pinned", "github.push", &["c"]);
+    }
+
+    #[test]
+    fn what_a_reload_takes_away_keeps_its_rule_for_what_waits() {
+        let [a, b] = ["a", "b"].map(name);
+        let source = |text: &str| text.parse::<SourceName>().unwrap();
+        let none = || Routes::new(vec![b.clone()], Vec::new(), Vec::new());
+        let before = routes(TWO);
+        // The source `pinned` goes, the backends `a` and `c` go; then `a` comes back, and the source with other backends.
+        let after = none().after(&before, &[]);
+        let sends = |routes: &Routes, to: &str, from: &str| routes.sends(&name(to), from, "github", "github.push");
+        assert_eq!(["a", "b", "c"].map(|to| sends(&after, to, "pinned")), [false, false, true]);
+        assert_eq!(["a", "b", "c"].map(|to| sends(&after, to, "x")), [true, true, false]);
+        // Senders wait for what is configured.
+        assert_eq!(after.destinations("x", "github", "github.push"), [name("b")]);
+        let later = none().after(&after, &[]);
+        assert_eq!(["a", "b", "c"].map(|to| sends(&later, to, "pinned")), [false, false, true], "the next reload");
+        let own = vec![(source("pinned"), vec![a.clone()])];
+        let back = Routes::new(vec![a.clone(), b.clone()], own, Vec::new()).after(&later, &[&source("pinned")]);
+        assert_eq!(["a", "b", "c"].map(|to| sends(&back, to, "pinned")), [true, false, true]);
+        let free = Routes::new(vec![a, b], Vec::new(), Vec::new()).after(&later, &[&source("pinned")]);
+        assert_eq!(["a", "b"].map(|to| sends(&free, to, "pinned")), [true, true]);
     }
 
     #[test]
