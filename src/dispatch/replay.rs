@@ -148,6 +148,11 @@ impl Replays {
     /// # Errors
     /// [`Refused`]; nothing was ordered.
     pub async fn order(&self, backend: &BackendName, range: Range) -> Result<Order, Refused> {
+        let (this, backend) = (self.clone(), backend.clone());
+        whole(async move { this.take(&backend, range).await }).await
+    }
+
+    async fn take(&self, backend: &BackendName, range: Range) -> Result<Order, Refused> {
         let desk = self.desk(backend)?;
         let tail = *self.0.journal.tail().borrow();
         let number = {
@@ -192,6 +197,11 @@ impl Replays {
     /// # Errors
     /// [`Refused`]; nothing changed.
     pub async fn release(&self, id: &Id) -> Result<(), Refused> {
+        let (this, id) = (self.clone(), id.clone());
+        whole(async move { this.mark(&id).await }).await
+    }
+
+    async fn mark(&self, id: &Id) -> Result<(), Refused> {
         if id.backend.as_str() == aside::HOLDER {
             return aside::release(&self.0.journal, &self.0.dead, id).await.map(drop);
         }
@@ -222,6 +232,11 @@ impl Replays {
     /// # Errors
     /// Its file cannot be removed: it goes on.
     pub async fn cancel(&self, id: &Id) -> io::Result<bool> {
+        let (this, id) = (self.clone(), id.clone());
+        whole(async move { this.end(&id).await }).await
+    }
+
+    async fn end(&self, id: &Id) -> io::Result<bool> {
         let Some(desk) = self.0.desks.get(&id.backend) else { return Ok(false) };
         if !desk.waiting().orders.contains_key(&id.number) {
             return Ok(false);
@@ -356,6 +371,16 @@ fn read(dir: &Path, backend: &BackendName) -> BTreeMap<u64, Order> {
         }
     }
     orders
+}
+
+/// Does `work` to its end, also where whoever asked for it hangs up: half of it would keep events in the journal until
+/// the next start, or be known to the disk alone.
+async fn whole<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<io::Error> + Send + 'static,
+{
+    tokio::spawn(work).await.map_err(io::Error::other)?
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

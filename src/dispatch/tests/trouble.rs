@@ -1,5 +1,7 @@
 //! What becomes of events where a file cannot be read or written for now, a reload comes between, or a journal was put back.
 
+use futures_util::FutureExt as _;
+
 use super::*;
 
 fn down() -> Option<Failure> {
@@ -74,5 +76,25 @@ async fn what_is_set_aside_is_held_for_its_letter_whatever_reloads_came_before()
     let is_kept =
         || bench.options.dead.get(&Id { number: 1, backend: aside::HOLDER.parse().unwrap() }).unwrap().is_some();
     until(is_kept, || "the letter".to_owned()).await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_for_something_again_and_hangs_up_leaves_nothing_half_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = start(dir.path(), &[Memory::default(), Memory::default()]).await;
+    bench.queues[0].limit(100);
+    bench.append("s.t", 200).await;
+    bench.append("s.t", 10).await;
+    bench.dead_are(1).await;
+    bench.queues[0].limit(1000);
+    // Dropped where they wait for the disk.
+    assert!(bench.order(1, 1, 2, None).now_or_never().is_none());
+    assert!(bench.dispatch.replays().release(&id("a-1")).now_or_never().is_none());
+    bench.arrived(0, &[2, 1]).await;
+    bench.dead_are(0).await;
+    bench.arrived(1, &[1, 2]).await;
+    let held = || bench.options.journal.cursors().contains_key("replay:b");
+    until(|| !held(), || "nothing to be held back any more".to_owned()).await;
     bench.stop().await;
 }
