@@ -238,14 +238,15 @@ impl Replays {
 
     async fn end(&self, id: &Id) -> io::Result<bool> {
         let Some(desk) = self.0.desks.get(&id.backend) else { return Ok(false) };
-        if !desk.waiting().orders.contains_key(&id.number) {
-            return Ok(false);
-        }
+        // Before its file: a lane that writes that once more meanwhile must find that it is not wanted.
+        let Some(order) = desk.change(|waiting| waiting.orders.remove(&id.number)) else { return Ok(false) };
         let (this, gone) = (self.clone(), id.clone());
-        blocking(move || this.erase(&gone)).await?;
-        desk.change(|waiting| waiting.orders.remove(&id.number));
+        let erased = blocking(move || this.erase(&gone)).await;
+        if erased.is_err() {
+            desk.change(|waiting| waiting.orders.insert(id.number, order));
+        }
         drop(self.hold(&id.backend));
-        Ok(true)
+        erased.map(|_| true)
     }
 
     /// Follows whether something waits for `backend`.

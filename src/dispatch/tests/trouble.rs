@@ -98,3 +98,26 @@ async fn whoever_asks_for_something_again_and_hangs_up_leaves_nothing_half_done(
     until(|| !held(), || "nothing to be held back any more".to_owned()).await;
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_replay_that_is_cancelled_while_it_gets_on_leaves_no_file_that_brings_it_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = start(dir.path(), &[Memory::default()]).await;
+    for _ in 0..2 {
+        bench.append("s.t", 10).await;
+    }
+    bench.arrived(0, &[1, 2]).await;
+    bench.dispatch.lanes()[0].pause(true);
+    let order = bench.order(0, 1, 2, None).await.unwrap();
+    let kept = || files::names(&dir.path().join("replay/a")).unwrap();
+    let replays = bench.dispatch.replays();
+    let mut cancelling = Box::pin(replays.cancel(&order.id));
+    assert!(cancelling.as_mut().now_or_never().is_none());
+    until(|| kept().is_empty(), || "its file to go".to_owned()).await;
+    // What the lane writes down that has published its first event meanwhile.
+    replays.advance(&replay::Order { after: 1, delivered: 1, ..order.clone() }).unwrap();
+    assert!(cancelling.await.unwrap());
+    assert_eq!((kept(), replays.orders()), (Vec::new(), Vec::new()));
+    bench.dispatch.lanes()[0].pause(false);
+    bench.stop().await;
+}
