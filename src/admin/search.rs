@@ -42,42 +42,64 @@ pub fn newest(journal: &Journal, before: Option<u64>, filter: &Filter, limit: us
     let (low, high) = bounds(journal, &mut reader, filter)?;
     let mut upper = before.unwrap_or(u64::MAX).min(high + 1);
     let mut span = if filter.is_all() { (limit as u64).max(1) } else { STEP };
-    let (mut events, mut bytes) = (Vec::new(), 0);
+    let (mut events, mut bytes, mut is_cut) = (Vec::new(), 0, false);
     let top = upper;
     // One step at least: whoever goes on where this ends must get further.
-    while upper > low + 1 && events.len() < limit && bytes < BYTES && (upper == top || begun.elapsed() < PATIENCE) {
+    while !is_cut
+        && upper > low + 1
+        && events.len() < limit
+        && bytes < BYTES
+        && (upper == top || begun.elapsed() < PATIENCE)
+    {
         let lower = upper.saturating_sub(span).max(low + 1);
         reader.seek(lower - 1);
-        let window = window(&mut reader, upper, filter, limit - events.len())?;
-        bytes += window.iter().map(|stored| stored.envelope.body.len()).sum::<usize>();
-        events.extend(window.into_iter().rev());
+        let window = window(&mut reader, upper, filter, limit - events.len(), BYTES - bytes)?;
+        bytes += window.bytes;
+        is_cut = window.is_cut;
+        events.extend(window.kept.into_iter().rev());
         upper = lower;
         span = (span * 2).min(LEAP);
     }
     // A full page may have left older ones in its last step.
-    let next = events.last().filter(|_| events.len() == limit).map_or(upper, |last| last.sequence);
+    let next = events.last().filter(|_| is_cut || events.len() == limit).map_or(upper, |last| last.sequence);
     Ok(Found { events, next, is_complete: next <= low + 1 })
 }
 
-/// The last `most` wanted events up to the position before `upper`.
-fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize) -> io::Result<VecDeque<Stored>> {
-    let mut kept = VecDeque::new();
+/// What one step found.
+#[derive(Default)]
+struct Window {
+    /// The oldest first.
+    kept: VecDeque<Stored>,
+    /// Of their bodies.
+    bytes: usize,
+    /// Older ones had no room.
+    is_cut: bool,
+}
+
+/// The last `most` wanted events up to the position before `upper`, with no more than `room` bytes of bodies; the last one
+/// is there however large it is.
+fn window(reader: &mut Reader, upper: u64, filter: &Filter, most: usize, room: usize) -> io::Result<Window> {
+    let mut window = Window::default();
     while reader.position() + 1 < upper {
         let batch = reader.read(STEP as usize, BYTES)?;
         let Some(last) = batch.last().map(|stored| stored.sequence) else { break };
         for stored in batch.into_iter().take_while(|stored| stored.sequence < upper) {
-            if filter.wants(&stored) {
-                kept.push_back(stored);
+            if !filter.wants(&stored) {
+                continue;
             }
-            if kept.len() > most {
-                kept.pop_front();
+            window.bytes += stored.envelope.body.len();
+            window.kept.push_back(stored);
+            while window.kept.len() > most || (window.bytes > room && window.kept.len() > 1) {
+                let oldest = window.kept.pop_front();
+                window.bytes -= oldest.map_or(0, |stored| stored.envelope.body.len());
+                window.is_cut = true;
             }
         }
         if last + 1 >= upper {
             break;
         }
     }
-    Ok(kept)
+    Ok(window)
 }
 
 /// The positions between which the wanted times lie: behind the first, up to the second. Blocks.

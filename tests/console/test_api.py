@@ -82,6 +82,23 @@ def test_events_are_found_by_id_type_source_and_time(bridges, senders):
         assert (reply.status, reply.problem) == (400, "invalid_request"), query
 
 
+def test_a_page_of_the_newest_events_takes_bounded_memory_and_the_next_ones_miss_none(bridges, senders):
+    bridge = bridges(sources.only("std")).start()
+    sent = []
+    for _ in range(30):
+        one = senders.make("std", b'{"type":"a.b","x":"' + b"y" * 1_000_000 + b'"}')
+        assert bridge.post(one.path, one.headers, one.body).status == 200
+        sent.append(one.id)
+    found, before = [], None
+    while len(found) < len(sent):
+        page = bridge.page(order="newest", limit=1000, before=before)
+        assert 1 <= len(page["events"]) <= 9, "8 MiB of bodies, and the event that reaches over them"
+        found += ids(page)
+        before = page["next"]
+    assert found == sent[::-1]
+    assert ids(bridge.page(order="newest", limit=1000, before=before)) == []
+
+
 def test_a_refusal_tells_what_was_seen_and_no_secret(bridges, senders):
     bridge = bridges(sources.CONFIG).start()
     one = senders.make("std")
