@@ -141,7 +141,14 @@ pub struct Wrong(pub String);
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let files = cli.files;
     match cli.command.unwrap_or(Command::Serve) {
-        Command::Serve => runtime()?.block_on(serve::run(&files)),
+        Command::Serve => {
+            let runtime = runtime()?;
+            let result = runtime.block_on(serve::run(&files));
+            // What must be on disk is: what still hangs there, such as the look-up of a broker's name, would keep the
+            // process for as long as it takes.
+            runtime.shutdown_background();
+            result
+        }
         Command::Check { connect } => check(connect, &files),
         Command::Send(args) => send::run(args, &files),
         Command::Tail(args) => tail::run(&args, &files),

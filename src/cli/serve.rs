@@ -9,14 +9,28 @@ use crate::app::Bridge;
 use crate::config::{Config, DEMO};
 use crate::listener::Address;
 
-/// Serves until SIGTERM or SIGINT; a second one exits at once. SIGHUP reloads the configuration.
+/// Serves until SIGTERM or SIGINT; a second one exits at once, and so does one during the start. SIGHUP reloads the
+/// configuration.
 ///
 /// # Errors
 /// The configuration is wrong, or a part cannot start.
 pub async fn run(files: &Files) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let hangup = signal(SignalKind::hangup())?;
-    let (bridge, reloads) = Bridge::start(files.origin()).await?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let (bridge, reloads) = tokio::select! {
+        started = Bridge::start(files.origin()) => started?,
+        () = stop => {
+            // Nothing is acknowledged yet, and the journal is as after a kill.
+            tracing::info!("stopped during the start");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     super::print(&banner(&bridge.config()))?;
     warn_of_experiments(&bridge.config());
     tokio::select! {

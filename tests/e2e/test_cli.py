@@ -1,8 +1,10 @@
 """The commands as a person uses them, on the built program."""
 
 import json
+import os
 import re
 import signal
+import socket
 import subprocess
 import time
 import tomllib
@@ -504,6 +506,40 @@ def test_a_signal_to_stop_exits_0_within_the_grace(bridges, number):
     bridge.signal(number)
     assert bridge.wait_end(20) == 0
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_a_start_ends_it_at_once(bridges, number):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/ranges"
+        waits = sources.only("std").replace("[sources.std]", f'[sources.std]\nallow_ips = ["{url}"]')
+        bridge = bridges(waits).spawn()
+        silent.settimeout(20)
+        asked, _ = silent.accept()
+        started = time.monotonic()
+        bridge.signal(number)
+        assert bridge.wait_end(20) == 0
+        assert time.monotonic() - started < 2
+        asked.close()
+
+
+def test_a_stop_waits_for_no_read_that_hangs(bridges, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(sources.SECRETS["std"][1])
+    bridge = bridges(sources.only("std").replace("env:STANDARD_SECRET", f"file:{secret}")).start()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "pipe").replace(secret)
+    bridge.signal(signal.SIGHUP)
+
+    def reader():
+        try:
+            return os.open(secret, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None
+
+    held = until(reader, 10, "the bridge to read what never comes")
+    assert bridge.stop(10) == 0
+    os.close(held)
 
 
 def test_a_port_that_is_taken_is_named(bridges):
