@@ -47,7 +47,7 @@ pub struct Query {
     kind: Option<String>,
     /// Id of the event. What is not found on a page may stand further on: `next` says how far it was looked.
     id: Option<String>,
-    /// Received at or after: RFC 3339, or a duration before now such as `15m`.
+    /// Received at or after, or released of what was set aside: RFC 3339, or a duration before now such as `15m`.
     since: Option<String>,
     /// Received before: as `since`.
     until: Option<String>,

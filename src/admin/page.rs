@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::web;
 
 use super::problem::Problem;
-use super::search;
 use crate::event::Stored;
 use crate::event::route::Glob;
 use crate::journal::Reader;
@@ -26,9 +25,9 @@ pub struct Filter {
     pub kind: Option<Glob>,
     /// The event's id.
     pub id: Option<String>,
-    /// Received at or after this, Unix time, milliseconds.
+    /// Received, or released, at or after this, Unix time, milliseconds.
     pub since_ms: Option<u64>,
-    /// Received before this, Unix time, milliseconds.
+    /// Received, or released, before this, Unix time, milliseconds.
     pub until_ms: Option<u64>,
 }
 
@@ -45,7 +44,7 @@ impl Filter {
             && self.source.as_ref().is_none_or(|source| *source == *event.source)
             && self.id.as_ref().is_none_or(|id| *id == *event.id)
             && self.kind.as_ref().is_none_or(|kind| kind.matches(&event.kind))
-            && ((self.since_ms.is_none() && self.until_ms.is_none()) || self.is_in_time(search::recorded_ms(stored)))
+            && self.is_in_time(stored.time_ms)
     }
 
     fn is_in_time(&self, ms: u64) -> bool {

@@ -115,19 +115,21 @@ pub fn bounds(journal: &Journal, reader: &mut Reader, filter: &Filter) -> io::Re
 }
 
 /// The last position between `low` and `high` whose event came before `ms`, by halves.
+///
+/// It goes by when the journal took it: what was released keeps the time of its receipt, which is no order.
 fn locate(reader: &mut Reader, ms: u64, mut low: u64, mut high: u64) -> io::Result<u64> {
     while low < high {
         let middle = low + (high - low) / 2;
         reader.seek(middle);
         match reader.read(1, 1)?.first() {
-            Some(stored) if stored.sequence <= high && recorded_ms(stored) < ms => low = stored.sequence,
+            Some(stored) if stored.sequence <= high && stored.time_ms < ms => low = stored.sequence,
             _ => high = middle,
         }
     }
     Ok(low)
 }
 
-/// When an event came, Unix time, milliseconds; 0 if that cannot be read.
+/// When an event was received, Unix time, milliseconds; 0 if that cannot be read.
 pub fn recorded_ms(stored: &Stored) -> u64 {
     time::parse(&stored.envelope.recorded_time).unwrap_or(0)
 }

@@ -119,7 +119,7 @@ pub async fn release(journal: &Journal, dead: &DeadLetters, id: &Id) -> Result<O
         Err(LetterError::Io(error)) => return Err(error.into()),
     };
     let stored = letter.stored().map_err(|why| damaged(why.to_string()))?;
-    let Stored { sequence, envelope } = stored;
+    let Stored { sequence, envelope, .. } = stored;
     // No source has a name with a NUL: the key is no event's.
     let key = journal.key(&[b"released\0", &sequence.to_le_bytes()]);
     let record = Record::new(&envelope, key, Duration::MAX, journal.now_ms());

@@ -128,7 +128,7 @@ mod tests {
             body: body.into(),
             ..Envelope::default()
         };
-        Stored { sequence: 7, envelope }
+        Stored { sequence: 7, time_ms: 0, envelope }
     }
 
     fn text(stored: &Stored) -> String {
@@ -163,7 +163,7 @@ mod tests {
         let reference = std::fs::read_to_string(path).unwrap();
         let told: Vec<_> = reference.lines().filter_map(|line| line.strip_prefix("| `")).collect();
         let mut missing = Vec::new();
-        Stored { sequence: 7, envelope }.attributes(|name, _| {
+        Stored { sequence: 7, time_ms: 0, envelope }.attributes(|name, _| {
             if !told
                 .iter()
                 .any(|row| row.split('|').next().is_some_and(|cell| format!("`{cell}").contains(&format!("`{name}`"))))

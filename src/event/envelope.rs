@@ -55,6 +55,8 @@ pub struct Envelope {
 pub struct Stored {
     /// Position in the journal: rising, never reused, with gaps.
     pub sequence: u64,
+    /// When the journal took it, Unix time, milliseconds: of what was set aside, when it was released; 0 outside of the journal.
+    pub time_ms: u64,
     /// The event.
     pub envelope: Envelope,
 }

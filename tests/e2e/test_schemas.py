@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -125,6 +126,23 @@ def test_what_was_set_aside_is_released_to_the_backends_and_readers_once(bridges
     assert post(bridge, bad[1]).json()["status"] == "duplicate", "a dropped one is not taken anew"
     bridge.wait_drained("main")
     assert published(own_redis) == [bad[0].id, bad[2].id]
+
+
+def test_a_released_event_hides_none_from_a_search_by_time_and_came_when_it_was_released(bridges, senders, schema, command):
+    bridge = bridges(acme(schema)).start()
+    accepted(bridge, order(senders, 0))
+    [letter] = kept(bridge, 1)
+    time.sleep(2.5)  # times that differ by more than the search's tolerance of their order
+    sent = [accepted(bridge, order(senders, 1)).id for _ in range(2)]
+    command(bridge, "dead", "replay", letter["id"])
+    # Where the search looks first.
+    sent.append(letter["event"]["id"])
+    sent += [accepted(bridge, order(senders, 1)).id for _ in range(2)]
+    begin = bridge.events()[0]["recordedtime"]
+    for query in [{}, {"order": "newest"}]:
+        found = [event["id"] for event in bridge.page(since=begin, **query)["events"]]
+        assert found == (sent[::-1] if query else sent)
+    assert bridge.page(until=begin)["events"] == []
 
 
 def test_what_is_set_aside_is_on_disk_before_the_answer_and_survives_kill_9(bridges, senders, own_redis, schema):

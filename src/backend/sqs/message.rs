@@ -147,7 +147,7 @@ mod tests {
             body: body.into(),
             ..Envelope::default()
         };
-        Stored { sequence: 7, envelope }
+        Stored { sequence: 7, time_ms: 0, envelope }
     }
 
     #[test]
