@@ -40,7 +40,7 @@ impl Options {
     /// # Errors
     /// The token cannot be read; without `--admin` also whatever is wrong with the configuration.
     pub fn resolve(&self, files: &Files) -> anyhow::Result<Remote> {
-        let vars: config::Vars = std::env::vars().collect();
+        let vars = config::environment();
         let given = self.token.as_deref().map(|text| token(text, &vars)).transpose()?;
         let given = given.or_else(|| vars.get(TOKEN).filter(|text| !text.is_empty()).cloned());
         match &self.url {

@@ -441,6 +441,12 @@ def test_a_wrong_command_line_exits_2_and_help_exits_0(tmp_path):
         assert done.returncode == 0 and done.stdout
 
 
+def test_an_environment_that_is_not_text_is_no_panic(bridges, tmp_path):
+    bridge = bridges(sources.only("std")).start()
+    done = run("events", "list", "--admin", bridge.admin_url, cwd=tmp_path, env={"ODD": "\udcff"})
+    assert done.returncode == 0, done
+
+
 def test_output_into_a_closed_pipe_is_no_panic(tmp_path):
     for arguments in ("config default", "providers", "--help"):
         done = subprocess.run(
