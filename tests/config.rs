@@ -64,14 +64,15 @@ fn later_layers_win_key_by_key() {
         .file("c.json", r#"{"server": {"max_connections": 7}}"#)
         .var("HOOKFERRY__SERVER__MAX_CONNECTIONS", "8")
         .var("HOOKFERRY__SERVER__TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.1")
+        .var("HOOKFERRY__ADMIN__HOSTS", "hooks.example, 192.0.2.1")
         .var("HOOKFERRY_ADMIN_TOKEN", "not a key")
         .load()
         .unwrap();
-    assert_eq!(config.server.workers, 5);
-    assert_eq!(config.server.max_body, 2 << 20);
-    assert_eq!(config.server.max_connections, 8);
+    let server = &config.server;
+    assert_eq!((server.workers, server.max_body, server.max_connections), (5, 2 << 20, 8));
     let proxies = ["10.0.0.0/8".to_owned(), "192.0.2.1/32".to_owned()];
     assert_eq!(config.server.trusted_proxies, Proxies::read(&proxies).unwrap());
+    assert_eq!(config.admin.hosts, ["hooks.example", "192.0.2.1"]);
     assert_eq!(config.journal.retention, Duration::from_secs(3600));
     assert_eq!(config.journal.max_bytes, 10 << 30);
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::event::SecretRef;
+use crate::event::{SecretRef, schema, units};
 use crate::listener::{self, Address, Mode};
 
 /// `[admin]`: the second listener.
@@ -19,6 +19,8 @@ pub struct Settings {
     /// `[admin.tls]`. `None`: plain HTTP.
     pub tls: Option<listener::settings::Tls>,
     /// Names, without a port, by which browsers and programs ask beside loopback's; none: any, where it listens elsewhere.
+    #[serde(deserialize_with = "units::list")]
+    #[schemars(with = "schema::List<String>")]
     pub hosts: Vec<String>,
 }
 
