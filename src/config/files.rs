@@ -7,6 +7,7 @@ use config::ValueKind;
 
 use super::layers::{Layers, Vars, walk};
 use super::{Config, Errors, embedded, load, load_after, providers};
+use crate::ingress::schema::Schema;
 
 /// Keys whose value is a file, without `file:` before it; `*` stands for any name.
 const PATHS: [&[&str]; 9] = [
@@ -50,8 +51,8 @@ impl Origin {
         load_after(Some(before), &self.files, &self.vars)
     }
 
-    /// The files, and those that they name: secrets, certificates, schemas, the folder of providers and what is in it. Needs no configuration that checks,
-    /// since whoever mends one may do it in any of them.
+    /// The files, and those that they name: secrets, certificates, schemas and what these refer to, the folder of providers
+    /// and what is in it. Needs no configuration that checks, since whoever mends one may do it in any of them.
     pub fn files(&self) -> BTreeSet<PathBuf> {
         let layers = Layers::read(&embedded(self.files.is_empty()), &self.files, &self.vars, &mut Vec::new());
         let mut found: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
@@ -60,6 +61,9 @@ impl Origin {
                 let ValueKind::String(text) = kind else { return };
                 if is_path(path) {
                     found.extend(file(text));
+                    if path[0] == "sources" {
+                        found.extend(Schema::files(text));
+                    }
                 }
                 if path == ["catalogue", "dir"] {
                     // A file that comes changes the folder.

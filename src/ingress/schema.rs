@@ -9,8 +9,9 @@
 
 mod steps;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, json};
@@ -113,6 +114,19 @@ impl Schema {
     /// # Errors
     /// For a person: it cannot be read, is no schema, or refers to what is not beside it.
     pub fn load(reference: &str) -> Result<Self, String> {
+        Self::read(reference, &Asked::default())
+    }
+
+    /// The files that the schema `reference` refers to, as far as they can be told: also one that cannot be read, since it
+    /// may come.
+    pub fn files(reference: &str) -> BTreeSet<PathBuf> {
+        let asked = Asked::default();
+        // Why it is none, its load tells.
+        drop(Self::read(reference, &asked));
+        std::mem::take(&mut *asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn read(reference: &str, asked: &Asked) -> Result<Self, String> {
         let (file, pointer) = reference.split_once('#').unwrap_or((reference, ""));
         let unreadable = |error: std::io::Error| format!("cannot read {file}: {error}");
         let path = Path::new(file).canonicalize().map_err(unreadable)?;
@@ -122,7 +136,7 @@ impl Schema {
         steps::count(&mut document, dialect);
         let mut url = Url::from_file_path(&path).map_err(|()| format!("{file} is not the path of a file"))?;
         let options = jsonschema::options()
-            .with_retriever(Beside(folder, dialect))
+            .with_retriever(Beside { folder, dialect, asked: asked.clone() })
             .with_keyword(steps::KEYWORD, |_, _, _| Ok(Box::new(steps::Step)))
             .with_pattern_options(PatternOptions::regex())
             .with_base_uri(url.as_str());
@@ -159,20 +173,30 @@ impl Schema {
     }
 }
 
+/// Files that were asked for.
+type Asked = Arc<Mutex<BTreeSet<PathBuf>>>;
+
 /// Reads the files of one directory and below.
-struct Beside(PathBuf, steps::Dialect);
+struct Beside {
+    folder: PathBuf,
+    dialect: steps::Dialect,
+    asked: Asked,
+}
 
 impl Retrieve for Beside {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> {
         let path = Url::parse(uri.as_str()).ok().filter(|url| url.scheme() == "file");
         let path = path.and_then(|url| url.to_file_path().ok()).ok_or("only files are read")?;
+        if path.starts_with(&self.folder) {
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone());
+        }
         let path = path.canonicalize()?;
-        if !path.starts_with(&self.0) {
-            return Err(format!("only files below {} are read", self.0.display()).into());
+        if !path.starts_with(&self.folder) {
+            return Err(format!("only files below {} are read", self.folder.display()).into());
         }
         let mut document = read(&path)?;
-        let dialect = steps::dialect(&document).unwrap_or(self.1);
-        if dialect.has_if != self.1.has_if {
+        let dialect = steps::dialect(&document).unwrap_or(self.dialect);
+        if dialect.has_if != self.dialect.has_if {
             return Err("a schema of draft 6 or older and a newer one cannot refer to each other".into());
         }
         steps::count(&mut document, dialect);

@@ -205,6 +205,24 @@ def test_a_schema_that_a_reload_brings_holds_from_then_on_and_follows_its_file(b
     until(lambda: published(own_redis) == [free.id, passes.id], what="what meets its schema")
 
 
+def test_a_file_that_a_schema_refers_to_is_followed_too(bridges, senders, schema, tmp_path):
+    bridge = bridges(acme(schema)).start()
+
+    def reloads(change):
+        before = bridge.metric("hookferry_config_reloads_total")
+        change()
+        until(lambda: bridge.metric("hookferry_config_reloads_total") > before, 10, "a reload by itself")
+
+    parts = tmp_path / "parts.json"
+    accepted(bridge, order(senders, 1, who={"mail": "nobody"}))
+    kept(bridge, 1)
+    reloads(lambda: parts.write_text(json.dumps({"$defs": {"who": {"$ref": "more.json"}}})))
+    assert "more.json" in bridge.log(), "what is missing is named"
+    reloads(lambda: (tmp_path / "more.json").write_text("{}"))
+    one = accepted(bridge, order(senders, 1, who={"mail": "nobody"}))
+    assert [event["id"] for event in bridge.events()] == [one.id]
+
+
 # What is no JSON, or breaks parsers, is kept as it is; the key is what it is built of.
 HOSTILE = {
     "depth": b'{"type":"a.b","n":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
