@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::ingress::networks::Published;
 use crate::keys::Client;
 
@@ -29,26 +29,32 @@ const LARGEST: usize = 16 << 20;
 pub async fn first(config: &Config) -> anyhow::Result<()> {
     let mut client = None;
     for source in &config.sources {
-        let mut lists = Vec::new();
-        for list in source.networks.published() {
-            let file = file(&config.journal.dir, list);
-            let client = match &client {
-                Some(client) => client,
-                None => client.insert(Client::new().context("no certificate authorities to fetch allow_ips with")?),
-            };
-            let found = match fetch(client, list, &file).await {
-                Ok(found) => Ok(found),
-                Err(why) => {
-                    let kept = fs::read(&file).map_err(|_| why.clone()).and_then(|content| list.read(&content));
-                    kept.inspect(|_| tracing::warn!(source = %source.name, "{} is as it was last: {why}", list.url))
-                }
-            };
-            let what = |why| anyhow!("source {}: allow_ips: {} cannot be had: {why}", source.name, list.url);
-            lists.extend(found.map_err(what)?);
-        }
-        if !source.networks.published().is_empty() {
-            source.networks.put(lists);
-        }
+        put(source, &config.journal.dir, &mut client).await?;
+    }
+    Ok(())
+}
+
+/// Puts the lists of `source` in place, all or none.
+async fn put(source: &Source, dir: &Path, client: &mut Option<Client>) -> anyhow::Result<()> {
+    let mut lists = Vec::new();
+    for list in source.networks.published() {
+        let file = file(dir, list);
+        let client = match client {
+            Some(client) => &*client,
+            None => client.insert(Client::new().context("no certificate authorities to fetch allow_ips with")?),
+        };
+        let found = match fetch(client, list, &file).await {
+            Ok(found) => Ok(found),
+            Err(why) => {
+                let kept = fs::read(&file).map_err(|_| why.clone()).and_then(|content| list.read(&content));
+                kept.inspect(|_| tracing::warn!(source = %source.name, "{} is as it was last: {why}", list.url))
+            }
+        };
+        let what = |why| anyhow!("source {}: allow_ips: {} cannot be had: {why}", source.name, list.url);
+        lists.extend(found.map_err(what)?);
+    }
+    if !source.networks.published().is_empty() {
+        source.networks.put(lists);
     }
     Ok(())
 }
@@ -58,9 +64,12 @@ pub async fn follow(current: Arc<ArcSwap<Config>>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let config = current.load_full();
-        // What cannot be had stays as it is.
-        if let Err(error) = first(&config).await {
-            tracing::warn!("{error:#}");
+        let mut client = None;
+        for source in &config.sources {
+            // What cannot be had stays as it is, and is in no other source's way.
+            if let Err(error) = put(source, &config.journal.dir, &mut client).await {
+                tracing::warn!("{error:#}");
+            }
         }
     }
 }

@@ -94,6 +94,36 @@ def test_published_ranges_are_fetched_again_every_hour(bridges, senders, tmp_pat
         vendor.stop()
 
 
+def test_ranges_that_cannot_be_had_are_in_no_other_sources_way(bridges, senders, tmp_path):
+    vendor, clock = Vendor(tmp_path), Clock(tmp_path, timers=True)
+    vendor.pages = {"/one": (200, b'["192.0.2.0/24"]'), "/two": (200, b'["192.0.2.0/24"]')}
+    vendor.start()
+    config = sources.only("acme", "code")
+    for name, page in [("acme", "/one"), ("code", "/two")]:
+        config = config.replace(f"[sources.{name}]\n", f'[sources.{name}]\nallow_ips = ["{vendor.url(page)}"]\n')
+    bridge = bridges(config, server='trusted_proxies = ["127.0.0.0/8"]', env=vendor.env)
+    try:
+        clock.start(bridge)
+        its_timers_run(bridge)
+        for kept in (bridge.journal_dir / "ranges").iterdir():
+            kept.unlink()
+        vendor.pages = {"/one": (500, b""), "/two": (200, b'["203.0.113.0/24"]')}
+        clock.step(3700)
+        until(lambda: "acme: allow_ips" in bridge.log(), 10, "what is told of the one")
+        one = senders.make("code")
+
+        def allowed():
+            try:
+                return bridge.post(one.path, [*one.headers, ("X-Forwarded-For", "203.0.113.1")], one.body).status == 200
+            except ConnectionError:
+                return False  # A connection that the step has made old; the next one is young.
+
+        until(allowed, 10, "the list of the other")
+    finally:
+        bridge.stop()
+        vendor.stop()
+
+
 def test_the_days_until_a_certificate_ends_are_counted_day_by_day(bridges, tmp_path):
     authority, clock = Authority(tmp_path / "tls"), Clock(tmp_path, timers=True)
     cert, key = authority.directory / "cert.pem", authority.directory / "key.pem"
