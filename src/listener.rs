@@ -11,6 +11,7 @@
 
 mod address;
 mod admit;
+mod carrier;
 mod connection;
 mod framing;
 mod proxies;
@@ -43,7 +44,8 @@ use tokio::time::Instant;
 
 pub use address::{Address, Mode};
 use admit::Admission;
-use connection::{Connection, Io};
+use carrier::Io;
+use connection::Connection;
 use framing::{Body, Chunks};
 pub use proxies::Proxies;
 use pulse::{Busy, Pulse};

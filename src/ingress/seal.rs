@@ -38,12 +38,12 @@ pub struct Event {
 /// What tells an event from all others of its source.
 pub enum Told {
     /// Its id: the signature covers it.
-    ById,
+    Id,
     /// Its id, its type (a Shopify event comes under several topics) and the SHA-256 of its body: whoever has one valid
     /// body could use up other ids.
-    ByBody([u8; 32]),
+    Body([u8; 32]),
     /// Nothing: another one may be equal to the byte.
-    ByNothing,
+    Nothing,
 }
 
 /// A verified request as an event: its envelope as the journal keeps it, and what is asked of it.
@@ -96,10 +96,10 @@ pub fn seal(
     let delivery: &str = delivery_id(now_ms).hyphenated().encode_lower(&mut delivery);
     let repeats = found.id.is_none() && source.provider.contract.event.repeats;
     let told = match found.id {
-        None if repeats => Told::ByNothing,
-        Some(_) if source.provider.id_signed => Told::ById,
+        None if repeats => Told::Nothing,
+        Some(_) if source.provider.id_signed => Told::Id,
         // Without an id the type counts as well: the same body may come under several.
-        _ => Told::ByBody(take()),
+        _ => Told::Body(take()),
     };
     let own = || if repeats { delivery.to_owned() } else { ascii(&hex_digits(&take())).to_owned() };
     let id = found.id.unwrap_or_else(own);

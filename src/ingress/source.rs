@@ -149,9 +149,9 @@ impl Source {
         }
         let (name, id) = (self.name.as_str().as_bytes(), event.id.as_bytes());
         match &event.told {
-            Told::ById => journal.key(&[name, id]),
-            Told::ByBody(digest) => journal.key(&[name, id, event.kind.as_bytes(), digest]),
-            Told::ByNothing => Key::NONE,
+            Told::Id => journal.key(&[name, id]),
+            Told::Body(digest) => journal.key(&[name, id, event.kind.as_bytes(), digest]),
+            Told::Nothing => Key::NONE,
         }
     }
 

@@ -11,14 +11,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use tokio_rustls::server::TlsStream;
 
 use super::admit::Permit;
+use super::carrier::Io;
 use super::framing::Body;
 use super::pulse::{Pulse, Turn};
-use super::socket::Socket;
 use super::{KEEP_ALIVE, Options};
 
 /// Most bytes that are thrown away at once: a client that still writes when the connection is closed may not see its last
@@ -36,14 +35,6 @@ const LEAST_TAKEN: usize = 16 << 10;
 const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const TOO_LARGE: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-
-/// What carries the bytes.
-pub enum Io {
-    /// As it is.
-    Plain(Socket),
-    /// TLS over it.
-    Tls(Box<TlsStream<Socket>>),
-}
 
 /// A connection that HTTP reads and writes.
 pub struct Connection {
@@ -307,45 +298,7 @@ impl AsyncWrite for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // What is left unread would make the kernel take back what the client has not read yet.
-        match &self.io {
-            Io::Plain(socket) => socket.discard(DRAIN),
-            Io::Tls(stream) => stream.get_ref().0.discard(DRAIN),
-        }
-    }
-}
-
-impl Io {
-    /// Reads `most` bytes at most.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>, most: u64) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(&mut stream.take(most)).poll_read(cx, buf),
-            Self::Tls(stream) => match ready!(Pin::new(&mut stream.as_mut().take(most)).poll_read(cx, buf)) {
-                // Many clients end without saying so in TLS; where a request ends, its framing says.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-                read => Poll::Ready(read),
-            },
-        }
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
-        }
+        self.io.discard(DRAIN);
     }
 }
 
@@ -355,6 +308,7 @@ mod tests {
     use tokio::net::TcpSocket;
 
     use super::super::Proxies;
+    use super::super::socket::Socket;
     use super::*;
 
     fn options(deadline: Duration) -> Options {

@@ -97,8 +97,13 @@ impl Node {
         std::fs::remove_file(self.dir.join("keep")).unwrap();
     }
 
-    /// rabbitmqctl with these arguments.
+    /// rabbitmqctl with these arguments, once the node has started all its parts: it answers clients before.
     pub fn ctl(&self, arguments: &[&str]) {
+        self.run(&["await_startup", "--timeout", "60"]);
+        self.run(arguments);
+    }
+
+    fn run(&self, arguments: &[&str]) {
         let status = std::process::Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl")
             .args(arguments)
             .envs(self.env())
