@@ -185,6 +185,8 @@ pub enum Outcome {
     Delivered,
     /// May succeed later; blocks only its own backend.
     Retry(Failure),
+    /// Was not sent in this call, with nothing known against it.
+    Later,
     /// Will never succeed; goes to the dead letters, and the lane goes on.
     Reject(Failure),
 }

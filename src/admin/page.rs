@@ -71,7 +71,12 @@ pub async fn read(reader: Reader, filter: &Filter, limit: usize) -> Result<(Read
                 });
                 let (returned, batch) = read.await.map_err(|error| Problem::Failed(error.to_string()))?;
                 reader = returned;
-                batch.map_err(|error| Problem::Failed(format!("cannot read the journal: {error}")))?
+                match batch {
+                    Ok(batch) => batch,
+                    // What lies before the place that cannot be read; who asks for more is told.
+                    Err(_) if !found.is_empty() => break,
+                    Err(error) => return Err(Problem::Failed(format!("cannot read the journal: {error}"))),
+                }
             }
         };
         looked += batch.len();

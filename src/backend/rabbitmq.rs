@@ -143,6 +143,17 @@ impl Session for Link {
     }
 
     async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.call(batch, false).await
+    }
+
+    async fn republish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        self.call(batch, true).await
+    }
+}
+
+impl Link {
+    /// - `again`: out of their place, so that no order is kept.
+    async fn call(&mut self, batch: &[Stored], again: bool) -> Vec<Outcome> {
         if let Some(failure) = &self.dead {
             return vec![Outcome::Retry(failure.clone()); batch.len()];
         }
@@ -150,16 +161,17 @@ impl Session for Link {
         self.dead = Some(Failure::new(Reason::Connection, "a call was given up; the connection is of no more use"));
         let deadline = Instant::now() + self.settings.timeout;
         let outcomes = match self.unblocked(deadline).await {
-            Ok(()) if self.shared.singly.load(Ordering::Relaxed) > 0 => self.send_singly(batch, deadline).await,
-            Ok(()) => self.send(batch, deadline).await,
+            // What is in flight is waited for with the rest of its batch.
+            Ok(()) if !again && self.pending.is_empty() && self.shared.singly.load(Ordering::Relaxed) > 0 => {
+                self.send_singly(batch, deadline).await
+            }
+            Ok(()) => self.send(batch, deadline, again).await,
             Err(failure) => vec![Outcome::Retry(failure); batch.len()],
         };
         self.dead = outcomes.iter().find_map(|outcome| self.fatal(outcome));
         outcomes
     }
-}
 
-impl Link {
     /// Waits until the broker takes messages.
     async fn unblocked(&mut self, deadline: Instant) -> Result<(), Failure> {
         while self.connection.status().blocked() {
@@ -187,29 +199,23 @@ impl Link {
         let mut outcomes = Vec::with_capacity(batch.len());
         for stored in batch {
             if Instant::now() > last_start {
-                let detail = "not sent yet: after a refusal messages go one at a time";
-                outcomes.push(Outcome::Retry(Failure::new(Reason::Throttled, detail)));
-            } else {
-                outcomes.append(&mut self.send(std::slice::from_ref(stored), deadline).await);
+                break;
             }
+            outcomes.append(&mut self.send(std::slice::from_ref(stored), deadline, false).await);
             match outcomes.last() {
                 Some(Outcome::Delivered) => {
                     let left = self.shared.singly.load(Ordering::Relaxed);
                     self.shared.singly.store(left.saturating_sub(1), Ordering::Relaxed);
                 }
                 Some(Outcome::Reject(_)) => {}
-                Some(retry) => {
-                    let rest = retry.clone();
-                    outcomes.resize(batch.len(), rest);
-                    break;
-                }
-                None => {}
+                _ => break,
             }
         }
+        outcomes.resize(batch.len(), Outcome::Later);
         outcomes
     }
 
-    async fn send(&mut self, batch: &[Stored], deadline: Instant) -> Vec<Outcome> {
+    async fn send(&mut self, batch: &[Stored], deadline: Instant, again: bool) -> Vec<Outcome> {
         let mut flights = Vec::with_capacity(batch.len());
         for stored in batch {
             let flight = match self.pending.remove(&stored.sequence) {
@@ -222,7 +228,7 @@ impl Link {
         flight::land_all(&mut flights, &mut self.pending, deadline, &mut self.returned).await;
         self.notice_events();
         self.notice_size(&flights);
-        if flights.iter().any(|flight| flight.fate == Fate::Nacked) {
+        if !again && flights.iter().any(|flight| flight.fate == Fate::Nacked) {
             self.shared.singly.store(EVENTS, Ordering::Relaxed);
         }
         let blocked = self.connection.status().blocked().then(|| self.full());

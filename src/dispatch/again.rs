@@ -182,7 +182,7 @@ impl Again {
                         let refused = replays.dead().refused_again(&id, &stored, why, now_ms, true);
                         refused.and_then(|()| replays.dead().unmark(&id))
                     }
-                    Outcome::Retry(_) => {
+                    Outcome::Retry(_) | Outcome::Later => {
                         replays.put_letters(&name, [stored.sequence]);
                         Ok(())
                     }
@@ -215,7 +215,7 @@ impl Again {
             for (stored, outcome) in events.into_iter().zip(outcomes) {
                 match outcome {
                     Outcome::Delivered => {}
-                    Outcome::Retry(_) => chunk.events.push(stored),
+                    Outcome::Retry(_) | Outcome::Later => chunk.events.push(stored),
                     Outcome::Reject(why) => match self.bury(&stored, &why).await {
                         Ok(()) => chunk.order.rejected += 1,
                         Err(error) => {
@@ -293,6 +293,7 @@ impl Again {
                     }
                     turn.retry.get_or_insert(why.reason);
                 }
+                Outcome::Later => {}
                 Outcome::Reject(why) => turn.failures.push(why.reason),
             }
         }

@@ -267,6 +267,7 @@ impl Lane {
                     failure.get_or_insert(why);
                     left.push(stored.clone());
                 }
+                Outcome::Later => left.push(stored.clone()),
                 Outcome::Reject(why) => {
                     self.figures.failure(why.reason);
                     if let Err(error) = self.bury(stored, &why).await {

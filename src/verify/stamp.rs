@@ -95,12 +95,13 @@ impl Stamp {
     fn parse(&self, text: &str) -> Option<i64> {
         let number = || {
             // Any time is believed here, and a scheme may write it beside the body with nothing between them: digits that were
-            // moved from one to the other would make a further request of one that was signed. So it has all that a time of 2001 to 2286 has.
+            // moved from one to the other would make a further request of one that was signed. So it has as many as a time of
+            // 2001 to 2286 has. (Of seconds also as many as milliseconds: a body of JSON has no digits to give.)
             let is_whole = self.tolerance_s.is_some()
-                || matches!(
-                    (self.unit, text.len()),
-                    (Unit::Seconds | Unit::Auto, 10) | (Unit::Milliseconds | Unit::Auto, 13)
-                );
+                || match self.unit {
+                    Unit::Milliseconds => text.len() == 13,
+                    _ => matches!(text.len(), 10 | 13),
+                };
             Some(text).filter(|text| is_whole && text.bytes().all(|b| b.is_ascii_digit()))?.parse::<i64>().ok()
         };
         let date = || OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
@@ -196,6 +197,7 @@ mod tests {
             (Unit::Seconds, "1700000000", true),
             (Unit::Seconds, "170000000", false),
             (Unit::Seconds, "17000000001", false),
+            (Unit::Milliseconds, "1700000000", false),
             (Unit::Milliseconds, "1700000000123", true),
             (Unit::Milliseconds, "170000000012", false),
             (Unit::Auto, "1700000000", true),

@@ -198,6 +198,7 @@ mod tests {
         let outcome = match flight.outcome(returned, all_landed, &late, 100) {
             Outcome::Delivered => "delivered".to_owned(),
             Outcome::Retry(failure) => format!("retry {}", failure.reason.label()),
+            Outcome::Later => "later".to_owned(),
             Outcome::Reject(failure) => format!("reject {}", failure.reason.label()),
         };
         assert_eq!(outcome, expected);

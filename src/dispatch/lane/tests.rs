@@ -94,6 +94,32 @@ async fn what_was_taken_behind_an_event_that_failed_is_neither_lost_nor_sent_aga
     options.journal.close();
 }
 
+/// A session that takes one event a call.
+struct OneByOne;
+
+#[async_trait::async_trait]
+impl Session for OneByOne {
+    fn published(&self) -> Option<u64> {
+        None
+    }
+
+    async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let mut outcomes = vec![Outcome::Later; batch.len()];
+        outcomes[0] = Outcome::Delivered;
+        outcomes
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_sent_yet_waits_and_is_no_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    assert_eq!(lane.publish(&mut OneByOne).await, None);
+    assert_eq!((waits(&lane), lane.cursor.decided, lane.attempts), (vec![2, 3], 1, 0));
+    assert_eq!(lane.figures.up.get(), 1);
+    options.journal.close();
+}
+
 #[tokio::test]
 async fn what_a_broker_lost_is_held_in_the_journal_from_the_moment_that_it_is_known() {
     let dir = tempfile::tempdir().unwrap();
