@@ -211,14 +211,14 @@ def test_slowhttptest_finds_nothing_to_hold(bridges, senders, tmp_path, kind, co
             assert time.monotonic() - started < count / rate + deadline_s + 5, f"{held} are still held"
             took.append(post(client, senders))
             most = max(most, bridge.resident())
-            time.sleep(0.01)  # a genuine sender among them, not a flood
+            time.sleep(0.002)  # a genuine sender among them, not a flood, and so many that one slow sync is not the hundredth
     finally:
         attack.kill()
         attack.communicate()
     assert most - before < 100 << 20
     took.sort()
-    assert len(took) > 50
-    assert took[int(len(took) * 0.99)] < 0.05, took[-5:]
+    assert len(took) > 100
+    assert took[int(len(took) * 0.99)] < 0.05, (len(took), took[-5:])
 
 
 def test_as_many_files_as_the_system_gives_are_taken_and_too_few_are_told(bridges):
