@@ -46,7 +46,7 @@ pub fn client(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) ->
         }
         client
     };
-    let forwarded = addresses(headers, "forwarded", |line| unquoted(line, b',').map(forwarded_for).collect());
+    let forwarded = addresses(headers, "forwarded", |line| unquoted(line, ',').map(forwarded_for).collect());
     let plain = addresses(headers, "x-forwarded-for", |line| line.split(',').map(|item| plain(item.trim())).collect());
     match (forwarded.is_empty(), plain.is_empty()) {
         (_, true) => walk(forwarded),
@@ -64,7 +64,7 @@ fn addresses(headers: &dyn Headers, name: &str, parse: fn(&str) -> Vec<Option<Ip
 }
 
 /// The parts of `text` between those `separator`s that stand in no quoted string: a proxy quotes what its client wrote.
-fn unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     text.split(move |c| {
         let is_plain = !is_quoted;
@@ -72,7 +72,7 @@ fn unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
             _ if is_escaped => is_escaped = false,
             '\\' if is_quoted => is_escaped = true,
             '"' => is_quoted = !is_quoted,
-            _ => return is_plain && c == char::from(separator),
+            _ => return is_plain && c == separator,
         }
         false
     })
@@ -80,7 +80,7 @@ fn unquoted(text: &str, separator: u8) -> impl Iterator<Item = &str> {
 
 /// The `for=` of one element of `Forwarded` (RFC 7239), which has it once.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
-    let mut values = unquoted(element, b';').filter_map(|pair| {
+    let mut values = unquoted(element, ';').filter_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
         name.eq_ignore_ascii_case("for").then_some(value)
     });

@@ -52,9 +52,9 @@ pub struct Connection {
     /// What was read of later requests.
     ahead: BytesMut,
     /// Nothing comes behind it.
-    is_all: bool,
+    is_at_end: bool,
     /// HTTP has not looked at the head that it was given.
-    looks: bool,
+    is_unseen: bool,
     ended: bool,
     /// Set to the nearest deadline only when there is a wait: a request costs no timer.
     timer: Pin<Box<Sleep>>,
@@ -76,8 +76,8 @@ impl Connection {
             blocked: None,
             taken: 0,
             ahead: BytesMut::new(),
-            is_all: false,
-            looks: false,
+            is_at_end: false,
+            is_unseen: false,
             ended: false,
             timer,
             _permit: permit,
@@ -120,7 +120,7 @@ impl Connection {
         if was_ahead {
             let here = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..here]);
-        } else if !self.is_all {
+        } else if !self.is_at_end {
             ready!(self.io.poll_read(cx, buf, most))?;
         }
         let bytes = &buf.filled()[before..];
@@ -145,21 +145,21 @@ impl Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.looks = self.pulse.turn() == Turn::Asked;
+        self.is_unseen = self.pulse.turn() == Turn::Asked;
         Poll::Ready(Ok(()))
     }
 
     /// Reads a little of what comes behind a request: a client that is gone shows so.
     fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.ahead.len() < AHEAD && !self.is_all {
+        while self.ahead.len() < AHEAD && !self.is_at_end {
             let mut space = [MaybeUninit::uninit(); AHEAD];
             let mut bytes = ReadBuf::uninit(&mut space);
             let Poll::Ready(read) = self.io.poll_read(cx, &mut bytes, u64::MAX) else { break };
             read?;
-            self.is_all = bytes.filled().is_empty();
+            self.is_at_end = bytes.filled().is_empty();
             self.ahead.extend_from_slice(bytes.filled());
         }
-        if self.is_all || !self.ahead.is_empty() || self.pulse.lags() {
+        if self.is_at_end || !self.ahead.is_empty() || self.pulse.lags() {
             self.pulse.hold(cx.waker());
         }
         Poll::Pending
@@ -169,14 +169,14 @@ impl Connection {
     fn drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.ahead.clear();
         let mut drained = 0;
-        while drained < DRAIN && !self.is_all {
+        while drained < DRAIN && !self.is_at_end {
             let mut space = [MaybeUninit::uninit(); 4 * AHEAD];
             let mut bytes = ReadBuf::uninit(&mut space);
             ready!(self.io.poll_read(cx, &mut bytes, u64::MAX))?;
-            self.is_all = bytes.filled().is_empty();
+            self.is_at_end = bytes.filled().is_empty();
             drained += bytes.filled().len();
         }
-        if self.is_all {
+        if self.is_at_end {
             return Poll::Ready(Ok(()));
         }
         cx.waker().wake_by_ref();
@@ -217,7 +217,7 @@ impl AsyncRead for Connection {
             Turn::Head(_) | Turn::Body(Body::Chunks(_)) => this.give(cx, buf, u64::MAX),
             Turn::Asked => {
                 // HTTP looks at what it has only once there is no more.
-                if std::mem::take(&mut this.looks) {
+                if std::mem::take(&mut this.is_unseen) {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending

@@ -290,6 +290,7 @@ fn what_a_cursor_is_made_for_stays_or_is_seen_to_be_gone() {
             keeper::round(&shared);
         }
     });
+    // Until the keeper waits for the segments: no event tells. Too short, and the test sees less, but fails for nothing.
     std::thread::sleep(Duration::from_millis(200));
     lock(&shared.cursors).set("replay:b", Cursor::default());
     assert_eq!(kept[0].first, 1);
