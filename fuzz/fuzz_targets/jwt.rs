@@ -5,11 +5,10 @@
 
 use hookferry::catalogue;
 use hookferry::event::{Request, Secret};
-use hookferry::verify::{check, Hash, mac};
+use hookferry::verify::{Hash, check, mac};
 use libfuzzer_sys::fuzz_target;
 
-const PROVIDERS: [&str; 7] =
-    ["atlassian-connect", "livekit", "messagebird", "monday", "netlify", "qstash", "vonage"];
+const PROVIDERS: [&str; 7] = ["atlassian-connect", "livekit", "messagebird", "monday", "netlify", "qstash", "vonage"];
 
 fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

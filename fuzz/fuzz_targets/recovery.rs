@@ -15,8 +15,12 @@ use libfuzzer_sys::fuzz_target;
 const NAME: &str = "00000000000000000001.seg";
 
 fn open(dir: &Path) -> Result<Journal, String> {
-    let settings =
-        Settings { dir: dir.to_owned(), max_bytes: 1 << 20, retention: Duration::from_secs(60), segment_bytes: 64 << 10 };
+    let settings = Settings {
+        dir: dir.to_owned(),
+        max_bytes: 1 << 20,
+        retention: Duration::from_secs(60),
+        segment_bytes: 64 << 10,
+    };
     let dedup = Dedup { max_keys: 1000, ..Dedup::default() };
     let options = Options { settings, dedup, clock: || 1_700_000_000_000, metrics: Metrics::default() };
     Journal::open(options).map_err(|error| error.to_string())
@@ -45,7 +49,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn append(journal: &Journal, id: u8) -> bool {
-    let envelope = Envelope { id: id.to_string().into(), source: "s".into(), body: vec![id; 100].into(), ..Envelope::default() };
+    let envelope =
+        Envelope { id: id.to_string().into(), source: "s".into(), body: vec![id; 100].into(), ..Envelope::default() };
     let record = Record::new(&envelope, Key([id; 16]), Duration::from_secs(60), 1_700_000_000_000);
     wait(journal.append(record)).is_ok()
 }
@@ -57,7 +62,8 @@ fn good() -> &'static (String, Vec<u8>) {
         let journal = open(dir.path()).unwrap();
         assert!((1..20).all(|id| append(&journal, id)));
         journal.close();
-        let mut files: Vec<_> = fs::read_dir(dir.path().join("journal")).unwrap().map(|file| file.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(dir.path().join("journal")).unwrap().map(|file| file.unwrap().path()).collect();
         files.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
         files.sort();
         let name = files[0].file_name().unwrap().to_string_lossy().into_owned();
