@@ -46,7 +46,7 @@ pub fn client(peer: Option<IpAddr>, headers: &dyn Headers, trusted: &Proxies) ->
         }
         client
     };
-    let forwarded = addresses(headers, "forwarded", |line| unquoted(line, ',').map(forwarded_for).collect());
+    let forwarded = addresses(headers, "forwarded", forwarded_for_all);
     let plain = addresses(headers, "x-forwarded-for", |line| line.split(',').map(|item| plain(item.trim())).collect());
     match (forwarded.is_empty(), plain.is_empty()) {
         (_, true) => walk(forwarded),
@@ -76,6 +76,33 @@ fn unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
         }
         false
     })
+}
+
+/// The `for=` of each element of a line of `Forwarded`. One that breaks its grammar tells nothing at all: whoever left a quote
+/// open has what the proxy wrote behind it read as his own text, or his own as the proxy's.
+fn forwarded_for_all(line: &str) -> Vec<Option<IpAddr>> {
+    let mut pairs = unquoted(line, ',').flat_map(|element| unquoted(element, ';')).map(str::trim);
+    match pairs.all(|pair| pair.is_empty() || is_pair(pair)) {
+        true => unquoted(line, ',').map(forwarded_for).collect(),
+        false => vec![None],
+    }
+}
+
+/// Whether `text` is a name, and a value that is quoted as a whole or not at all (RFC 7239, section 4). Unlike there a value without
+/// quotes may have a port: some proxies write it so.
+fn is_pair(text: &str) -> bool {
+    let is_bare = |text: &str| !text.contains(['"', '\\']);
+    let is_quoted = |text: &str| {
+        let Some(inside) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else { return false };
+        let mut chars = inside.chars();
+        while let Some(c) = chars.next() {
+            if c == '"' || c == '\\' && chars.next().is_none() {
+                return false;
+            }
+        }
+        true
+    };
+    text.split_once('=').is_some_and(|(name, value)| is_bare(name) && (is_bare(value) || is_quoted(value)))
 }
 
 /// The `for=` of one element of `Forwarded` (RFC 7239), which has it once.
@@ -160,6 +187,23 @@ mod tests {
         }
         check("10.0.0.1", &[("forwarded", "for=192.0.2.1;for=203.0.113.9")], "10.0.0.1?");
         check("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=\"203.0.113.9")], "10.0.0.1?");
+    }
+
+    #[test]
+    fn a_quote_that_a_sender_leaves_open_does_not_hide_what_the_proxy_writes() {
+        for sent in [r#"for=192.0.2.1;x=""#, r#"for=192.0.2.1;x="\"#, r#"for=192.0.2.1;x=a""#, r#"for=192.0.2.1;""#] {
+            for own in [
+                "for=203.0.113.9",
+                r#"for="[2001:db8::9]:1""#,
+                r#"for=203.0.113.9;host="a";by="b""#,
+                r#"for=203.0.113.9;host="x\"""#,
+                r#"host=",for=192.0.2.1;y=";for=203.0.113.9"#,
+            ] {
+                check("10.0.0.1", &[("forwarded", &format!("{sent}, {own}"))], "10.0.0.1?");
+            }
+        }
+        check("10.0.0.1", &[("forwarded", r#"for=192.0.2.1;x="\"", for=203.0.113.9:80;host="a\\""#)], "203.0.113.9");
+        check("10.0.0.1", &[("forwarded", "for=192.0.2.1, for=203.0.113.9 ; proto=https;")], "203.0.113.9");
     }
 
     #[test]
