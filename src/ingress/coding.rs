@@ -32,10 +32,17 @@ pub fn decode(body: &Bytes, encoding: Option<&[u8]>, max_bytes: u64) -> Result<B
         b"" | b"identity" => Ok(body.clone()),
         b"gzip" | b"x-gzip" => inflate(flate2::read::MultiGzDecoder::new(input), max_bytes),
         // Senders disagree whether this means zlib (as RFC 9110 says) or bare deflate.
-        b"deflate" => inflate(flate2::read::ZlibDecoder::new(input), max_bytes).or_else(|refusal| match refusal {
-            Refusal::UnsupportedMediaType => inflate(flate2::read::DeflateDecoder::new(input), max_bytes),
-            other => Err(other),
-        }),
+        b"deflate" => {
+            let mut zlib = flate2::bufread::ZlibDecoder::new(input);
+            let content = inflate(&mut zlib, max_bytes).and_then(|content| whole(content, zlib.get_ref()));
+            content.or_else(|refusal| match refusal {
+                Refusal::UnsupportedMediaType => {
+                    let mut bare = flate2::bufread::DeflateDecoder::new(input);
+                    inflate(&mut bare, max_bytes).and_then(|content| whole(content, bare.get_ref()))
+                }
+                other => Err(other),
+            })
+        }
         b"br" => inflate(Brotli::new(input), max_bytes),
         b"zstd" => {
             let mut decoder = zstd::Decoder::with_buffer(input).map_err(|_| Refusal::UnsupportedMediaType)?;
@@ -44,6 +51,11 @@ pub fn decode(body: &Bytes, encoding: Option<&[u8]>, max_bytes: u64) -> Result<B
         }
         _ => Err(Refusal::UnsupportedMediaType),
     }
+}
+
+/// `content`, unless the decoder has `left` something behind the end of it.
+fn whole(content: Bytes, left: &[u8]) -> Result<Bytes, Refusal> {
+    if left.is_empty() { Ok(content) } else { Err(Refusal::UnsupportedMediaType) }
 }
 
 fn inflate(decoder: impl Read, max_bytes: u64) -> Result<Bytes, Refusal> {
@@ -131,7 +143,9 @@ mod tests {
         let mut bare = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
         bare.write_all(b"hello").unwrap();
         for body in [zlib.finish().unwrap(), bare.finish().unwrap()] {
+            let behind = [&body[..], b"\n"].concat();
             assert_eq!(decode(&body.into(), Some(b"deflate"), 99).unwrap(), "hello");
+            assert_eq!(decode(&behind.into(), Some(b"deflate"), 99), Err(Refusal::UnsupportedMediaType));
         }
     }
 
