@@ -245,7 +245,7 @@ impl Ingress {
         source.takes(http.method().as_str())?;
         let client = client?;
         early::take(source, client, http)?;
-        let mut room = room::Room::new(&self.bodies, setup.max_inflight, client.map(limit::key));
+        let mut room = room::Room::new(&self.bodies, setup.max_inflight, source.max_body, client.map(limit::key));
         let (length, begun) = (declared(http.headers()), listener::begun(http));
         let wire = body::read(payload, length, source.max_body, begun, setup.pace, &mut room).await?;
         let request = Request {

@@ -15,6 +15,9 @@ use super::room::Room;
 /// Bytes of memory that a sender gets on its word alone: what its head declares may never come.
 const BELIEVED: usize = 64 << 10;
 
+/// Bytes up to which a body that came in one piece is copied.
+const COPIED: usize = 16 << 10;
+
 /// Time over which a body must come at its least rate: a pause of a sender's network is no reason to cut it off.
 pub const WINDOW: Duration = Duration::from_secs(10);
 
@@ -81,7 +84,10 @@ async fn collect(
         return Err(Refusal::BodyTooLarge);
     }
     room.take(first.len())?;
-    let Some(second) = next(&mut payload).await? else { return Ok(first) };
+    let Some(second) = next(&mut payload).await? else {
+        // It is a piece of what HTTP has read, head and all: one that waits for the disk would keep all of that in memory.
+        return Ok(if first.len() <= COPIED { Bytes::copy_from_slice(&first) } else { first });
+    };
     let mut body = BytesMut::with_capacity(capacity.min(BELIEVED).max(first.len() + second.len()));
     body.extend_from_slice(&first);
     let mut part = Some(second);
@@ -122,7 +128,7 @@ mod tests {
         });
         let begun = Instant::now();
         let held = Held::default();
-        let body = read(Box::pin(stream), None, 1 << 30, begun, pace, &mut Room::new(&held, 1 << 30, None)).await;
+        let body = read(Box::pin(stream), None, 1 << 30, begun, pace, &mut Room::new(&held, 1 << 30, 0, None)).await;
         (body.map(|body| body.len()), begun.elapsed())
     }
 
@@ -136,7 +142,7 @@ mod tests {
         let begins = futures_util::stream::iter([Ok(vec![b'x'; 1_000_000].into())]);
         let stalls = begins.chain(futures_util::stream::pending());
         let held = Held::default();
-        let mut room = Room::new(&held, 1 << 30, None);
+        let mut room = Room::new(&held, 1 << 30, 0, None);
         let (begun, refused) = (Instant::now(), read(stalls, None, 1 << 30, Instant::now(), pace, &mut room).await);
         assert!(refused == Err(Refusal::BodyTimeout) && begun.elapsed() < MS * 5_000, "{refused:?}");
     }
@@ -150,7 +156,7 @@ mod tests {
         let any = Pace { least: 0, timeout: MS * 60_000, window: MS };
         let before = Instant::now();
         let head = before - any.timeout + MS * 50;
-        let refused = read(stalls, None, 1 << 30, head, any, &mut Room::new(&held, 1 << 30, None)).await;
+        let refused = read(stalls, None, 1 << 30, head, any, &mut Room::new(&held, 1 << 30, 0, None)).await;
         assert!(refused == Err(Refusal::BodyTimeout) && before.elapsed() < MS * 5_000, "the head took the time");
         assert_eq!(dripped(3, 1, MS * 30, any).await.0, Ok(3));
     }

@@ -9,7 +9,7 @@ use super::Refusal;
 
 /// Bytes of each body that are not counted. Webhooks are seldom larger: whoever fills the room with large bodies keeps out large ones only.
 const FREE: u64 = 16 << 10;
-/// One address has at most this part of the room: whoever fills his own keeps nobody else out.
+/// One address has at most this part of the room, or that of one body: whoever fills his own keeps nobody else out.
 const SHARE: u64 = 4;
 
 /// Bytes of bodies in memory, over all requests.
@@ -27,6 +27,8 @@ struct Sums {
 pub struct Room<'a> {
     held: &'a Held,
     most: u64,
+    /// Of that, for one address.
+    share: u64,
     /// Whose it is, by [`super::limit::key`]; `None`: nobody can tell, behind a Unix socket.
     client: Option<u64>,
     /// Bytes of this request.
@@ -36,9 +38,12 @@ pub struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    /// Nothing yet, of `most` for all that share `held`, for the request of `client`.
-    pub fn new(held: &'a Held, most: u64, client: Option<u64>) -> Self {
-        Self { held, most, client, taken: 0, counted: 0 }
+    /// Nothing yet, of `most` for all that share `held`, for the request of `client` with a body of at most `max_body` bytes, as sent
+    /// and as decoded.
+    pub fn new(held: &'a Held, most: u64, max_body: u64, client: Option<u64>) -> Self {
+        // What its source takes has room beside nothing else of its sender's: it would be refused each time that it is sent again.
+        let share = (most / SHARE).max(max_body.saturating_mul(2));
+        Self { held, most, share, client, taken: 0, counted: 0 }
     }
 
     /// Takes `bytes` more.
@@ -59,7 +64,7 @@ impl<'a> Room<'a> {
             *own += more;
             *own
         });
-        if own > self.most / SHARE || sums.all > self.most { Err(Refusal::Busy) } else { Ok(()) }
+        if own > self.share || sums.all > self.most { Err(Refusal::Busy) } else { Ok(()) }
     }
 }
 
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn large_bodies_share_what_there_is_and_give_it_back() {
         let held = Held::default();
-        let room = |client| Room::new(&held, 400 << 10, Some(client));
+        let room = |client| Room::new(&held, 400 << 10, 0, Some(client));
         let (mut first, mut second) = (room(1), room(1));
         for _ in 0..10 {
             assert_eq!(first.take(8 * KIB), Ok(()));
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn one_address_leaves_the_others_theirs() {
         let held = Held::default();
-        let room = |client| Room::new(&held, 400 << 10, client);
+        let room = |client| Room::new(&held, 400 << 10, 0, client);
         let (mut greedy, mut other, mut unknown) = (room(Some(1)), room(Some(2)), room(None));
         assert_eq!(greedy.take(200 * KIB), Err(Refusal::Busy));
         assert_eq!(other.take(100 * KIB), Ok(()));
@@ -122,11 +127,20 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_its_source_takes_has_room_where_nothing_else_is_of_its_sender() {
+        let held = Held::default();
+        let room = || Room::new(&held, 400 << 10, 150 << 10, Some(1));
+        let mut one = room();
+        assert_eq!((one.take(150 * KIB), one.take(150 * KIB)), (Ok(()), Ok(())), "as sent, and decoded");
+        assert_eq!(room().take(50 * KIB), Err(Refusal::Busy));
+    }
+
+    #[test]
     fn a_small_body_finds_room_whatever_large_ones_take() {
         let held = Held::default();
-        let mut large = Room::new(&held, 100, None);
+        let mut large = Room::new(&held, 100, 0, None);
         assert_eq!(large.take(17 * KIB), Err(Refusal::Busy));
-        let mut small = Room::new(&held, 100, None);
+        let mut small = Room::new(&held, 100, 0, None);
         assert_eq!((small.take(KIB), small.take(15 * KIB)), (Ok(()), Ok(())));
         assert_eq!(small.take(1), Err(Refusal::Busy));
     }
