@@ -126,8 +126,11 @@ where
                         return Err(refusal);
                     }
                 };
-                let is_last = answer.head().connection_type() == ConnectionType::Close;
-                if busy.as_ref().is_some_and(|busy| busy.answered(is_last)) {
+                let is_closing = answer.head().connection_type() == ConnectionType::Close;
+                let is_refused = !answer.status().is_success();
+                // Whoever is refused does not hold the memory that his request took.
+                let is_last = |busy: &Busy| busy.answered(is_closing || is_refused && busy.is_large());
+                if busy.as_ref().is_some_and(is_last) {
                     answer.head_mut().set_connection_type(ConnectionType::Close);
                     look_again().await;
                 }

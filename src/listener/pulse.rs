@@ -12,6 +12,9 @@ use tokio::time::Instant;
 use super::LINGER;
 use super::framing::{Body, HeadEnd, Malformed, plain_body};
 
+/// Bytes of a request, head and body, beyond which HTTP's buffer grows: it has 32 KiB from the first on.
+const LARGE: usize = 16 << 10;
+
 /// The state of a connection.
 #[derive(Default)]
 pub struct Pulse {
@@ -28,6 +31,8 @@ pub struct Pulse {
     begun: Cell<Option<Instant>>,
     /// Bytes of the head so far.
     head_bytes: Cell<usize>,
+    /// Bytes that HTTP was given of the request.
+    given: Cell<usize>,
     /// The last answer is given: what still comes until then is thrown away, so that the client sees the answer.
     closing: Cell<Option<Instant>>,
 }
@@ -72,6 +77,12 @@ impl Pulse {
     /// # Errors
     /// As [`Body::take`]: the connection ends.
     pub fn give(&self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let given = self.give_turn(bytes)?;
+        self.given.set(self.given.get() + given);
+        Ok(given)
+    }
+
+    fn give_turn(&self, bytes: &[u8]) -> Result<usize, Malformed> {
         match self.turn.get() {
             Turn::Head(mut end) => {
                 let is_whole = end.is_at_start();
@@ -160,6 +171,11 @@ impl Turn {
 }
 
 impl Busy {
+    /// Whether HTTP has taken much memory to read the request, which it keeps for as long as the connection lives.
+    pub fn is_large(&self) -> bool {
+        self.0.given.get() > LARGE
+    }
+
     /// An answer is made that is to say `last` where no request follows it; whether that is so.
     pub fn answered(&self, last: bool) -> bool {
         // What is left of a body that nobody has waited for is not read.
@@ -173,6 +189,7 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        self.0.given.set(0);
         match self.0.turn.get() {
             Turn::Next => self.0.turn.set(Turn::default()),
             Turn::Over => {}

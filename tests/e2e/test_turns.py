@@ -90,6 +90,24 @@ def test_no_request_changes_the_answer_to_the_one_before(bridge, senders):
     assert [json.loads(body)["id"] for _, _, body in got] == [one.id for one in sent[1:]]
 
 
+def test_a_connection_on_which_a_large_request_was_refused_is_closed(bridge, senders):
+    """Its memory would be the sender's for as long as he sends a little now and then."""
+    large = {
+        "body": head("POST", "/webhooks/acme", [("Host", "x"), ("Content-Length", "20000")]) + b"x" * 20_000,
+        "head": head("POST", "/webhooks/acme", [("Host", "x"), ("X", "x" * 20_000), ("Content-Length", "2")]) + b"{}",
+    }
+    for what, request in large.items():
+        with connect(bridge.port) as sock:
+            sock.sendall(REFUSED + request)
+            got = [answer[:2] for answer in all_answers(sock, ["POST"] * 2)]
+            assert got == [(401, None), (401, "close")], what
+            assert sock.recv(1) == b"", what
+    one = senders.make("acme", body=b'{"type":"large","text":"%s"}' % (b"x" * 20_000))
+    with connect(bridge.port) as sock:
+        sock.sendall(wire(one) + REFUSED)
+        assert [answer[:2] for answer in all_answers(sock, ["POST"] * 2)] == [(200, None), (401, None)]
+
+
 @pytest.mark.parametrize("last", [("Connection", "close"), ("Connection", "upgrade"), ("Connection", "Upgrade, HTTP2-Settings")])
 def test_an_answer_behind_which_the_connection_ends_says_so(bridge, senders, last):
     one, other = senders.make("acme"), senders.make("acme")
