@@ -48,6 +48,8 @@ pub struct RabbitMq {
 struct Shared {
     /// Largest message that the broker takes, in bytes; it tells when it refuses one.
     max_message: AtomicUsize,
+    /// It has told so in the session before.
+    has_told: AtomicBool,
     /// Messages that go one at a time before batches have all theirs in flight again.
     singly: AtomicUsize,
     /// The last handshake was not answered in time.
@@ -59,6 +61,7 @@ impl RabbitMq {
     pub fn new(settings: Settings, context: &Context) -> Self {
         let shared = Shared {
             max_message: AtomicUsize::new(MAX_MESSAGE),
+            has_told: AtomicBool::new(false),
             singly: AtomicUsize::new(0),
             stalled: AtomicBool::new(false),
         };
@@ -70,6 +73,10 @@ impl RabbitMq {
         // Listens before the first frame, so that no `connection.blocked` is missed.
         let events = Box::pin(connection.events_listener());
         let channel = connect::prepare(&connection, &self.settings).await?;
+        // Telling ends a session. One that ended for something else may be followed by a broker that is configured anew.
+        if !self.shared.has_told.swap(false, Ordering::Relaxed) {
+            self.shared.max_message.store(MAX_MESSAGE, Ordering::Relaxed);
+        }
         let frame_max = connection.configuration().frame_max() as usize;
         Ok(Box::new(Link {
             settings: self.settings.clone(),
@@ -281,6 +288,7 @@ impl Link {
         });
         if let Some(limit) = told {
             self.shared.max_message.store(limit, Ordering::Relaxed);
+            self.shared.has_told.store(true, Ordering::Relaxed);
         }
     }
 

@@ -22,8 +22,8 @@ const HEARTBEAT_S: u16 = 20;
 /// # Errors
 /// The broker is away, does not answer, or refuses the login.
 pub async fn open(settings: &Settings, shared: &Shared, name: &str) -> Result<Connection, Failure> {
-    let mut uri: AMQPUri =
-        settings.url.expose().parse().map_err(|_| Failure::new(Reason::Connection, "the URL is not an AMQP URL"))?;
+    let no_url = || Failure::new(Reason::Connection, "the URL is not an AMQP URL");
+    let mut uri = settings.uri().ok_or_else(no_url)?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     if shared.stalled.load(Ordering::Relaxed) && uri.scheme == AMQPScheme::AMQP {
         // A handshake of the library that is given up keeps its thread until the broker answers,

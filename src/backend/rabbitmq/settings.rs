@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lapin::uri::AMQPUri;
 use serde::{Deserialize, Deserializer, de};
 
 use crate::backend::Format;
@@ -60,11 +61,21 @@ fn timeout() -> Duration {
 
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BrokerUrl, D::Error> {
     let url = BrokerUrl::deserialize(deserializer, &["amqp", "amqps"])?;
-    match url.expose().parse::<lapin::uri::AMQPUri>() {
-        Ok(_) => Ok(url),
+    match uri(&url) {
+        Some(_) => Ok(url),
         // The library's detail may repeat a part of the URL.
-        Err(_) => Err(de::Error::custom(format!("{url} is not an AMQP URL"))),
+        None => Err(de::Error::custom(format!("{url} is not an AMQP URL"))),
     }
+}
+
+/// Where `url` leads, for the client library.
+fn uri(url: &BrokerUrl) -> Option<AMQPUri> {
+    let mut uri: AMQPUri = url.expose().parse().ok()?;
+    // The library takes an address of IPv6 for no host at all, that is for `localhost`.
+    if let url::Host::Ipv6(address) = url::Url::parse(url.expose()).ok()?.host()? {
+        uri.authority.host = address.to_string();
+    }
+    Some(uri)
 }
 
 fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -84,6 +95,11 @@ impl Settings {
     /// The queue to declare or to check, if any.
     pub fn queue(&self) -> Option<&str> {
         self.queue.as_deref().or(self.declare.then_some("webhooks"))
+    }
+
+    /// Where the broker is; `None`: [`Self::url`] is not an AMQP URL.
+    pub fn uri(&self) -> Option<AMQPUri> {
+        uri(&self.url)
     }
 
     /// What the backend does, on one line.
@@ -118,6 +134,13 @@ mod tests {
         );
         assert!(!format!("{settings:?}").contains("hunter2"));
         assert_eq!(settings.timeout.as_secs(), 10);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_where_it_leads() {
+        let host = |url: &str| parse(&format!("url = '{url}'")).unwrap().uri().unwrap().authority.host;
+        assert_eq!(host("amqp://guest:guest@[2001:db8::5]:5673/"), "2001:db8::5");
+        assert_eq!(host("amqps://192.0.2.1"), "192.0.2.1");
     }
 
     #[test]
