@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::disk::{DiskFile, Zeros};
+use super::disk::{DiskFile, Zeros, is_full};
 use super::segment::{self, Segment};
 use super::sidecar::{self, Keys};
 use super::{Journal, Shared, lock};
@@ -110,20 +110,26 @@ pub fn round(shared: &Shared) -> bool {
     if stop {
         return false;
     }
-    let crowded = make_spare(shared).is_err();
-    if !crowded {
+    let made = make_spare(shared);
+    if made.is_ok() {
         // Ready again before the next event comes: where a balancer asks, none would come.
         shared.reopen();
     }
-    retire(shared, crowded);
+    // A disk that fails has no more room without what is kept on it.
+    retire(shared, matches!(made, Err(NoSpare::Room)));
     true
 }
 
-/// There is no room for another segment.
-struct NoRoom;
+/// Why there is no other segment.
+enum NoSpare {
+    /// No room, in the quota or on the disk.
+    Room,
+    /// Something else.
+    Failed,
+}
 
 /// Makes the next segment, if there is none and the quota has room.
-fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
+fn make_spare(shared: &Shared) -> Result<(), NoSpare> {
     let (made, zeros) = {
         let mut papers = lock(&shared.keeper.papers);
         if papers.spare.is_some() {
@@ -136,7 +142,7 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
     let bytes = shared.settings.segment_bytes;
     let room = |shared: &Shared| shared.bytes() + bytes <= shared.settings.max_bytes;
     if !room(shared) {
-        return Err(NoRoom);
+        return Err(NoSpare::Room);
     }
     let path = shared.dir.join("journal").join(format!("spare-{made}.tmp"));
     let made = segment::has_room(&*shared.disk, &shared.dir, bytes)
@@ -145,7 +151,7 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
         // The writer may have made a segment of its own meanwhile.
         Ok(_) if !room(shared) => {
             let _ = shared.disk.remove(&path);
-            Err(NoRoom)
+            Err(NoSpare::Room)
         }
         Ok(file) => {
             lock(&shared.keeper.papers).spare = Some(Spare { path, file, bytes });
@@ -153,7 +159,7 @@ fn make_spare(shared: &Shared) -> Result<(), NoRoom> {
         }
         Err(error) => {
             tracing::warn!("cannot make the next segment: {error}");
-            Err(NoRoom)
+            Err(if is_full(&error) { NoSpare::Room } else { NoSpare::Failed })
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::fake::Fake;
+use super::fake::{Fake, Fault};
 use super::*;
 use crate::journal::disk::{Disk, Zeros};
 use crate::journal::writer::Writer;
@@ -147,6 +147,22 @@ fn the_next_segment_is_written_ahead_where_syncs_are_small_and_only_set_aside_wh
             keeper::round(&house.shared);
         }
         assert_eq!(disk.zeroed(), Some(expected), "{bytes}");
+    }
+}
+
+#[test]
+fn a_disk_that_fails_takes_nothing_of_what_is_kept_and_one_that_is_full_does() {
+    for full in [false, true] {
+        let disk = Fake::new(1);
+        let mut house = House::on(disk.clone(), 64 << 10);
+        (1..=4).for_each(|id| _ = house.append(id));
+        // Ids are written, and there is a spare segment, which the next event takes.
+        keeper::round(&house.shared);
+        house.append(5);
+        // The ids of the last segment, and the spare one.
+        disk.fail(Fault { after: 0, times: 2, syncs_only: false, full });
+        keeper::round(&house.shared);
+        assert_eq!(house.shared.segments().len(), if full { 4 } else { 5 });
     }
 }
 
