@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::files::Id;
 use super::lane::SLACK;
 use super::replay::{Order, Replays};
-use super::retry;
+use super::retry::{self, Share};
 use crate::backend::{Failure, Limits, Outcome, Reason, Session};
 use crate::event::{BackendName, Stored};
 use crate::journal::{Journal, Reader};
@@ -43,6 +43,7 @@ pub struct Again {
     replays: Replays,
     journal: Journal,
     limits: Limits,
+    share: Share,
     any: watch::Receiver<bool>,
     /// Letters are next, then a range, and so on.
     letters_next: bool,
@@ -68,6 +69,7 @@ impl Again {
             replays,
             journal,
             limits,
+            share: Share::new(limits),
             any,
             letters_next: true,
             reading: None,
@@ -272,14 +274,16 @@ impl Again {
         Ok(chunk)
     }
 
-    async fn publish(&self, session: &mut dyn Session, batch: &[Stored]) -> (Turn, Vec<Outcome>) {
-        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.republish(batch)).await;
+    async fn publish(&mut self, session: &mut dyn Session, batch: &[Stored]) -> (Turn, Vec<Outcome>) {
+        let (now, start) = (self.share.of(batch), Instant::now());
+        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.republish(now)).await;
         let mut outcomes = published.unwrap_or_else(|_| {
             let failure = Failure::new(Reason::Timeout, "no answer to a publish");
-            vec![Outcome::Retry(failure); batch.len()]
+            vec![Outcome::Retry(failure); now.len()]
         });
         let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
-        outcomes.resize(batch.len(), missing);
+        outcomes.resize(now.len(), missing);
+        outcomes.resize(batch.len(), Outcome::Later);
         let mut turn = Turn::default();
         for outcome in &outcomes {
             match outcome {
@@ -297,6 +301,7 @@ impl Again {
                 Outcome::Reject(why) => turn.failures.push(why.reason),
             }
         }
+        self.share.learn(now.len(), turn.retry, start.elapsed());
         (turn, outcomes)
     }
 }

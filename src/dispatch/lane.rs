@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::again::Again;
 use super::figures::Figures;
 use super::replay::Replays;
-use super::retry;
+use super::retry::{self, Share};
 use super::status::Status;
 use super::{DeadLetters, Ending, Options, cursor_name};
 use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
@@ -47,6 +47,8 @@ pub struct Lane {
     /// Whether it has moved since.
     unsaved: bool,
     attempts: u32,
+    /// Of what is pending.
+    share: Share,
     /// Whether the next batch is given time to grow.
     grows: bool,
     figures: Figures,
@@ -80,6 +82,7 @@ impl Lane {
             saved_at: Instant::now(),
             unsaved: false,
             attempts: 0,
+            share: Share::new(limits),
             grows: false,
             figures,
             ending,
@@ -170,11 +173,12 @@ impl Lane {
                 self.cursor.decided
             ),
             Some(there) if there > self.cursor.decided => {
-                self.cursor = Cursor { decided: there, published: there };
                 self.pending.retain(|stored| stored.sequence > there);
                 if self.upto < there {
                     self.restart_from(there);
                 }
+                // What was read behind it and is not routed here is decided as well.
+                self.cursor = Cursor { decided: self.decided(), published: there };
                 self.moved();
             }
             None if self.limits.keeps_cursor && self.cursor.published > 0 => tracing::warn!(
@@ -184,6 +188,11 @@ impl Lane {
             ),
             _ => {}
         }
+    }
+
+    /// Up to where nothing waits, of what was read.
+    fn decided(&self) -> u64 {
+        self.pending.first().map_or(self.upto, |stored| stored.sequence - 1)
     }
 
     fn restart_from(&mut self, after: u64) {
@@ -215,19 +224,25 @@ impl Lane {
         }
         let bytes = self.pending.iter().map(|stored| stored.envelope.body.len()).sum();
         self.grows = intake::grows(self.pending.len(), bytes, self.limits);
-        if let Some(last) = self.pending.last() {
+        let batch = self.share.of(&self.pending);
+        let sent = batch.len();
+        if let Some(last) = batch.last() {
             // Before the call: without its answer the broker may have them.
             self.status.gives(last.sequence);
         }
         let start = Instant::now();
-        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(&self.pending)).await;
+        let published = tokio::time::timeout(self.limits.timeout + SLACK, session.publish(batch)).await;
         let took = start.elapsed();
         self.figures.publish_seconds.observe(took.as_secs_f64());
-        let outcomes = published.unwrap_or_else(|_| {
+        let mut outcomes = published.unwrap_or_else(|_| {
             let failure = Failure::new(Reason::Timeout, "no answer to a publish");
-            vec![Outcome::Retry(failure); self.pending.len()]
+            vec![Outcome::Retry(failure); sent]
         });
-        self.decide(outcomes, session.published(), took).await
+        outcomes.resize(sent, Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome")));
+        outcomes.resize(self.pending.len(), Outcome::Later);
+        let failed = self.decide(outcomes, session.published(), took).await;
+        self.share.learn(sent, failed, took);
+        failed
     }
 
     /// Publishes a batch of what is wanted again; whether the session is of no more use.
@@ -246,8 +261,6 @@ impl Lane {
         let mut failure = None;
         let (mut delivered, mut buried) = (0, false);
         let (mut run, now_ms) = (None, self.journal.now_ms());
-        let missing = Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome"));
-        let outcomes = outcomes.into_iter().chain(std::iter::repeat(missing));
         let pending = std::mem::take(&mut self.pending);
         for (stored, outcome) in pending.iter().zip(outcomes) {
             if outcome != Outcome::Delivered
@@ -289,8 +302,8 @@ impl Lane {
             // It stands before an event that failed between others: found there later, it has lost nothing.
             self.cursor.published = self.cursor.published.min(there.unwrap_or(0));
         }
-        self.cursor.decided = left.first().map_or(self.upto, |stored| stored.sequence - 1);
         self.pending = left;
+        self.cursor.decided = self.decided();
         self.status.moved(self.cursor.decided, delivered);
         self.status.waits(self.pending.first());
         self.moved();

@@ -1,8 +1,9 @@
-//! How long to wait before a backend is tried again: a pure function.
+//! How long to wait before a backend is tried again, and with how much.
 
 use std::time::Duration;
 
-use crate::backend::Reason;
+use crate::backend::{Limits, Reason};
+use crate::event::Stored;
 
 const FIRST: Duration = Duration::from_millis(100);
 /// So that the first delivery comes within 5 s of a broker's return.
@@ -16,6 +17,35 @@ pub fn delay(attempt: u32, reason: Reason, random: u32) -> Duration {
     let full = FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
     // Between half and all of it: many lanes or instances do not come back at the same moment.
     full / 2 + full.mul_f64(f64::from(random) / f64::from(u32::MAX) / 2.0)
+}
+
+/// How many events go in a batch: fewer after each one that was not taken in time. On a slow link the same batch would not be taken
+/// at the next try either.
+pub struct Share {
+    most: usize,
+    limits: Limits,
+}
+
+impl Share {
+    /// As many as `limits` allow.
+    pub fn new(limits: Limits) -> Self {
+        Self { most: limits.events, limits }
+    }
+
+    /// What goes of `batch`: from its start.
+    pub fn of<'a>(&self, batch: &'a [Stored]) -> &'a [Stored] {
+        &batch[..batch.len().min(self.most)]
+    }
+
+    /// `sent` events were published, or not, within this time.
+    pub fn learn(&mut self, sent: usize, failed: Option<Reason>, took: Duration) {
+        if failed == Some(Reason::Timeout) {
+            self.most = sent.div_ceil(2);
+        } else if took < self.limits.timeout / 4 {
+            // Twice as many are taken in time as well.
+            self.most = self.most.saturating_mul(2).min(self.limits.events);
+        }
+    }
 }
 
 /// Whether a failure says that the session is of no use any more.

@@ -237,6 +237,20 @@ def test_a_slow_network_is_no_fault(bridges, oracles, target):
     check_books(load, [text for text in target.arrived() if json.loads(text)["id"] not in first])
 
 
+@pytest.mark.parametrize("kind", ["redis", "rabbit", "sqs"])
+def test_a_backlog_that_a_slow_network_does_not_carry_in_one_batch_gets_through(bridges, oracles, target):
+    """8 MiB at 1 MB/s, where an answer is waited for for a second: the next batches are smaller."""
+    config = sources.only("acme") + target.config + 'timeout = "1s"\n'
+    bridge = bridges(config, server=PATIENT).start()
+    target.proxy.refuse()
+    load = Load(bridge, oracles, senders=4, size=15_000, repeat=False).run(540)
+    target.proxy.heal()
+    target.proxy.rate = 1_000_000
+    bridge.wait_drained(target.name, seconds=60)
+    target.proxy.rate = 0
+    check_books(load, target.arrived(), repeats=target.repeats)
+
+
 def test_an_exec_whose_answer_is_lost_is_not_repeated(bridges, oracles, redis, proxied):
     """Redis has the batch, the bridge cannot know: what stands beside the stream says so."""
     target = RedisTarget(redis, proxied)

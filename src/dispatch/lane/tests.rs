@@ -120,6 +120,48 @@ async fn what_was_not_sent_yet_waits_and_is_no_failure() {
     options.journal.close();
 }
 
+/// A session over a link on which no more than so many events go through in time.
+struct Slow(usize);
+
+#[async_trait::async_trait]
+impl Session for Slow {
+    fn published(&self) -> Option<u64> {
+        None
+    }
+
+    async fn publish(&mut self, batch: &[Stored]) -> Vec<Outcome> {
+        let outcome = match batch.len() > self.0 {
+            true => Outcome::Retry(Failure::new(Reason::Timeout, "no answer")),
+            false => Outcome::Delivered,
+        };
+        vec![outcome; batch.len()]
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_taken_in_time_is_sent_in_smaller_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    let mut lefts = Vec::new();
+    for _ in 0..6 {
+        lane.publish(&mut Slow(1)).await;
+        lefts.push(waits(&lane).len());
+    }
+    assert_eq!(lefts, [3, 3, 2, 2, 1, 0], "3, 2, 1, 2, 1 and 1 are sent");
+    options.journal.close();
+}
+
+#[tokio::test]
+async fn what_is_not_routed_here_waits_for_nothing_once_its_broker_has_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut lane, options) = with_three(dir.path()).await;
+    lane.publish(&mut Says { at: 0, refuses: 1..=3 }).await;
+    lane.pending.truncate(1);
+    lane.resume(&Says { at: 1, refuses: 0..=0 });
+    assert_eq!(lane.cursor, Cursor { decided: 3, published: 1 });
+    options.journal.close();
+}
+
 #[tokio::test]
 async fn what_a_broker_lost_is_held_in_the_journal_from_the_moment_that_it_is_known() {
     let dir = tempfile::tempdir().unwrap();
