@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::files::Id;
 use super::lane::SLACK;
 use super::replay::{Order, Replays};
-use super::retry::{self, Share};
+use super::retry::{self, BatchSize};
 use crate::backend::{Failure, Limits, Outcome, Reason, Session};
 use crate::event::{BackendName, Stored};
 use crate::journal::{Journal, Reader};
@@ -43,7 +43,7 @@ pub struct Again {
     replays: Replays,
     journal: Journal,
     limits: Limits,
-    share: Share,
+    batch_size: BatchSize,
     any: watch::Receiver<bool>,
     /// Letters are next, then a range, and so on.
     letters_next: bool,
@@ -69,7 +69,7 @@ impl Again {
             replays,
             journal,
             limits,
-            share: Share::new(limits),
+            batch_size: BatchSize::new(limits),
             any,
             letters_next: true,
             reading: None,
@@ -275,7 +275,7 @@ impl Again {
     }
 
     async fn publish(&mut self, session: &mut dyn Session, batch: &[Stored]) -> (Turn, Vec<Outcome>) {
-        let (now, start) = (self.share.of(batch), Instant::now());
+        let (now, start) = (self.batch_size.of(batch), Instant::now());
         let published = tokio::time::timeout(self.limits.timeout + SLACK, session.republish(now)).await;
         let mut outcomes = published.unwrap_or_else(|_| {
             let failure = Failure::new(Reason::Timeout, "no answer to a publish");
@@ -301,7 +301,7 @@ impl Again {
                 Outcome::Reject(why) => turn.failures.push(why.reason),
             }
         }
-        self.share.learn(now.len(), turn.retry, start.elapsed());
+        self.batch_size.learn(now.len(), turn.retry, start.elapsed());
         (turn, outcomes)
     }
 }

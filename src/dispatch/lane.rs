@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::again::Again;
 use super::figures::Figures;
 use super::replay::Replays;
-use super::retry::{self, Share};
+use super::retry::{self, BatchSize};
 use super::status::Status;
 use super::{DeadLetters, Ending, Options, cursor_name};
 use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
@@ -47,8 +47,7 @@ pub struct Lane {
     /// Whether it has moved since.
     unsaved: bool,
     attempts: u32,
-    /// Of what is pending.
-    share: Share,
+    batch_size: BatchSize,
     /// Whether the next batch is given time to grow.
     grows: bool,
     figures: Figures,
@@ -82,7 +81,7 @@ impl Lane {
             saved_at: Instant::now(),
             unsaved: false,
             attempts: 0,
-            share: Share::new(limits),
+            batch_size: BatchSize::new(limits),
             grows: false,
             figures,
             ending,
@@ -224,7 +223,7 @@ impl Lane {
         }
         let bytes = self.pending.iter().map(|stored| stored.envelope.body.len()).sum();
         self.grows = intake::grows(self.pending.len(), bytes, self.limits);
-        let batch = self.share.of(&self.pending);
+        let batch = self.batch_size.of(&self.pending);
         let sent = batch.len();
         if let Some(last) = batch.last() {
             // Before the call: without its answer the broker may have them.
@@ -241,7 +240,7 @@ impl Lane {
         outcomes.resize(sent, Outcome::Retry(Failure::new(Reason::Refused, "the backend gave no outcome")));
         outcomes.resize(self.pending.len(), Outcome::Later);
         let failed = self.decide(outcomes, session.published(), took).await;
-        self.share.learn(sent, failed, took);
+        self.batch_size.learn(sent, failed, took);
         failed
     }
 

@@ -21,12 +21,12 @@ pub fn delay(attempt: u32, reason: Reason, random: u32) -> Duration {
 
 /// How many events go in a batch: fewer after each one that was not taken in time. On a slow link the same batch would not be taken
 /// at the next try either.
-pub struct Share {
+pub struct BatchSize {
     most: usize,
     limits: Limits,
 }
 
-impl Share {
+impl BatchSize {
     /// As many as `limits` allow.
     pub fn new(limits: Limits) -> Self {
         Self { most: limits.events, limits }

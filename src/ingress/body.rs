@@ -120,6 +120,19 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    #[tokio::test]
+    async fn a_small_body_does_not_keep_what_http_has_read_with_it() {
+        let held = Held::default();
+        for (size, is_copied) in [(COPIED, true), (COPIED + 1, false)] {
+            let read_by_http = Bytes::from(vec![7; size]);
+            let stream = futures_util::stream::iter([Ok(read_by_http.clone())]);
+            let pace = Pace { timeout: MS, least: 0, window: MS };
+            let mut room = Room::new(&held, 1 << 30, 0, None);
+            let body = read(stream, None, 1 << 30, Instant::now(), pace, &mut room).await.unwrap();
+            assert_eq!((body.as_ptr() != read_by_http.as_ptr(), body), (is_copied, read_by_http));
+        }
+    }
+
     /// A body of `parts` parts of `size` bytes, one every `pause`; what came of it, and after how long.
     async fn dripped(parts: u64, size: usize, pause: Duration, pace: Pace) -> (Result<usize, Refusal>, Duration) {
         let stream = futures_util::stream::iter(0..parts).then(|_| async move {
