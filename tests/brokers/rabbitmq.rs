@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable};
 
 use crate::support::events::{self, event};
 use crate::support::harness::{Harness, Use};
-use crate::support::rabbitmq::Rabbit;
+use crate::support::rabbitmq::{MAX_MESSAGE, Rabbit};
 
 fn reason(outcome: &Outcome) -> Option<Reason> {
     match outcome {
@@ -214,4 +214,24 @@ async fn what_would_lose_data_is_told() {
     assert!(found("exchange `t") && found("queue `t") && found("is not durable"), "{risks:?}");
     assert!(found("x-max-length") && found("x-message-ttl"), "{risks:?}");
     assert_eq!(risks.len(), 4, "{risks:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_larger_messages_than_it_did_is_asked_again() {
+    let mut rabbit = Rabbit::start(Use::Alone).await;
+    let backend = rabbit.rabbit("");
+    let mut allow = |bytes: usize| {
+        let set = format!("application:set_env(rabbit, max_message_size, {bytes}).");
+        rabbit.node().ctl(&["eval", &set]);
+    };
+    let large = [event(1, format!("\"{}\"", "x".repeat(MAX_MESSAGE)))];
+    let refused = |outcomes: &[Outcome]| matches!(outcomes, [Outcome::Reject(why)] if why.reason == Reason::TooLarge);
+    // Told by the broker, and in the session after that known without asking.
+    for _ in 0..2 {
+        assert!(refused(&backend.connect().await.unwrap().publish(&large).await));
+    }
+    allow(2 * MAX_MESSAGE);
+    let outcomes = backend.connect().await.unwrap().publish(&large).await;
+    allow(MAX_MESSAGE);
+    assert_eq!(outcomes, [Outcome::Delivered]);
 }
