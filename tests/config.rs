@@ -129,7 +129,7 @@ fn every_mistake_is_told_at_once_with_its_file_and_key() {
         "a.toml: sources.one.provider: missing",
         "a.toml: sources.one.secrets: a secret is written \"env:NAME\", \"file:PATH\" or \"literal:VALUE\"",
         "a.toml: sources.two.allow_ips[1]: `here` is not a network such as \"192.0.2.0/24\", a provider of ranges \
-         (atlassian, github, stripe), \"file:PATH\" or \"https://…\"",
+         (atlassian, aws, github, stripe), \"file:PATH\" or \"https://…\"",
         "a.toml: sources.two.secrets[0]: environment variable `NOT_SET` is not set",
         "a.toml: sources.two.path: must begin with `/`",
         "a.toml: sources.two.backends: no backend is named `mian`; did you mean `main`?",

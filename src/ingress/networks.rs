@@ -21,13 +21,13 @@ const MOST: usize = 200_000;
 /// Ranges that are shipped, by provider.
 const SHIPPED: &[(&str, &str)] = &[
     ("atlassian", include_str!("../../providers/ranges/atlassian.txt")),
+    ("aws", include_str!("../../providers/ranges/aws.txt")),
     ("github", include_str!("../../providers/ranges/github.txt")),
     ("stripe", include_str!("../../providers/ranges/stripe.txt")),
 ];
 
 /// Where providers publish theirs that are not shipped, and how the saved file is written here.
 const PUBLISHED: &[(&str, &str, &str)] = &[
-    ("aws", "https://ip-ranges.amazonaws.com/ip-ranges.json", "file:PATH#/prefixes"),
     ("buildkite", "https://api.buildkite.com/v2/meta", "file:PATH#/webhook_ips"),
     ("svix", "https://docs.svix.com/webhook-ips.json", "file:PATH"),
 ];
@@ -270,10 +270,10 @@ mod tests {
         }
         check(&networks(&["github"]).unwrap(), &["140.82.112.1", "::ffff:192.30.252.1"], &["192.0.2.1"]);
         check(&networks(&["atlassian"]).unwrap(), &["104.192.142.241", "18.246.31.225"], &["140.82.112.1"]);
-        let wrong = networks(&["github", "aws", "gihtub"]).unwrap_err();
+        check(&networks(&["aws"]).unwrap(), &["18.204.0.1", "54.239.28.85", "2600:1f18::1"], &["140.82.112.1", "::1"]);
+        let wrong = networks(&["github", "buildkite", "gihtub"]).unwrap_err();
         assert!(
-            wrong[0].0 == 1
-                && wrong[0].1.contains("write \"https://ip-ranges.amazonaws.com/ip-ranges.json#/prefixes\""),
+            wrong[0].0 == 1 && wrong[0].1.contains("write \"https://api.buildkite.com/v2/meta#/webhook_ips\""),
             "{wrong:?}"
         );
         assert!(wrong[1].0 == 2 && wrong[1].1.starts_with("`gihtub` is not a network"), "{wrong:?}");
