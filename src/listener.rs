@@ -116,7 +116,12 @@ where
             let answer = begun.map(|busy| (busy, actix_service::Service::call(service, request)));
             async move {
                 let answered = match answer {
-                    Ok((busy, answer)) => answer.await.map(|answer| (busy, answer.into())),
+                    Ok((busy, answer)) => {
+                        if busy.as_ref().is_some_and(Busy::has_body) {
+                            taken_in().await;
+                        }
+                        answer.await.map(|answer| (busy, answer.into()))
+                    }
                     Err(refusal) => Err(refusal),
                 };
                 let (busy, mut answer): (_, Response<B>) = match answered {
@@ -247,6 +252,13 @@ fn begin(request: &Request) -> Result<Option<Busy>, HttpResponse> {
         pulse.end();
     }
     busy.map(Some).ok_or_else(|| HttpResponse::BadRequest().force_close().finish())
+}
+
+/// Waits until HTTP has taken in the body that came with its head, which it does right after it has begun a request, and then
+/// looks at that again, unasked. A request that asked for its body before would have the whole connection looked at once more.
+async fn taken_in() {
+    let mut begun = false;
+    poll_fn(|_| if std::mem::replace(&mut begun, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// Has the connection look again how long it waits, now that its last answer is made: HTTP may read nothing until then.

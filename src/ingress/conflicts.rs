@@ -34,20 +34,38 @@ impl Conflicts {
     pub fn enter(&self, source: &Source, event: &Event, appended: Appended) -> bool {
         // Where the type is not signed with the id, one event may come under several types (Shopify's topics).
         let kind = if source.provider.id_signed { "" } else { &event.kind };
-        let differs = self.replace((source.name.as_str(), &event.id, kind), event.checksum);
-        // Where the id is not signed, a duplicate is a redelivery of one of the bodies.
-        differs && source.provider.id_signed == (appended == Appended::Duplicate)
+        let place = self.place((source.name.as_str(), &event.id, kind), event.checksum);
+        // Where the id is signed, a new event has a new one; where it is not, a duplicate is a redelivery of one of the bodies.
+        // The slot is not looked at then: nearly always it would have to come from memory.
+        let differs = source.provider.id_signed == (appended == Appended::Duplicate) && place.differs();
+        place.take();
+        differs
     }
 
-    fn replace(&self, id: (&str, &str, &str), body: u32) -> bool {
+    fn place(&self, id: (&str, &str, &str), body: u32) -> Place<'_> {
         let id = self.hasher.hash_one(id);
-        let now = id >> 32 << 32 | u64::from(body);
-        // One slot each: a newer id takes an older one's place. Read and written apart: a locked instruction holds up all that
-        // come after it for as long as memory takes. Of two at the same moment both or none may be noticed.
-        let slot = &self.slots[id as usize % SLOTS];
-        let before = slot.load(Ordering::Relaxed);
-        slot.store(now, Ordering::Relaxed);
-        before != now && before >> 32 == id >> 32
+        Place { slot: &self.slots[id as usize % SLOTS], entry: id >> 32 << 32 | u64::from(body) }
+    }
+}
+
+/// Where an id is remembered, one slot each: a newer id takes an older one's place.
+///
+/// Read and written apart: a locked instruction holds up all that come after it for as long as memory takes. Of two at the
+/// same moment both or none may be noticed.
+struct Place<'a> {
+    slot: &'a AtomicU64,
+    entry: u64,
+}
+
+impl Place<'_> {
+    /// Whether the id was here with another body.
+    fn differs(&self) -> bool {
+        let before = self.slot.load(Ordering::Relaxed);
+        before != self.entry && before >> 32 == self.entry >> 32
+    }
+
+    fn take(&self) {
+        self.slot.store(self.entry, Ordering::Relaxed);
     }
 }
 
@@ -55,23 +73,30 @@ impl Conflicts {
 mod tests {
     use super::*;
 
+    fn replace(conflicts: &Conflicts, id: (&str, &str, &str), body: u32) -> bool {
+        let place = conflicts.place(id, body);
+        let differs = place.differs();
+        place.take();
+        differs
+    }
+
     #[test]
     fn an_id_with_another_body_is_noticed_and_a_redelivery_is_none() {
         let conflicts = Conflicts::default();
-        assert!(!conflicts.replace(("s", "1", ""), 7));
-        assert!(!conflicts.replace(("s", "1", ""), 7));
-        assert!(conflicts.replace(("s", "1", ""), 8));
-        assert!(!conflicts.replace(("s", "1", ""), 8));
-        assert!(!conflicts.replace(("t", "1", ""), 9), "another source's");
-        assert!(!conflicts.replace(("s", "1", "other type"), 9));
+        assert!(!replace(&conflicts, ("s", "1", ""), 7));
+        assert!(!replace(&conflicts, ("s", "1", ""), 7));
+        assert!(replace(&conflicts, ("s", "1", ""), 8));
+        assert!(!replace(&conflicts, ("s", "1", ""), 8));
+        assert!(!replace(&conflicts, ("t", "1", ""), 9), "another source's");
+        assert!(!replace(&conflicts, ("s", "1", "other type"), 9));
     }
 
     #[test]
     fn most_of_many_ids_are_remembered_and_none_is_taken_for_another() {
         let conflicts = Conflicts::default();
         let ids: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
-        assert_eq!(ids.iter().filter(|id| conflicts.replace(("s", id, ""), 1)).count(), 0);
-        let noticed = ids.iter().rev().filter(|id| conflicts.replace(("s", id, ""), 2)).count();
+        assert_eq!(ids.iter().filter(|id| replace(&conflicts, ("s", id, ""), 1)).count(), 0);
+        let noticed = ids.iter().rev().filter(|id| replace(&conflicts, ("s", id, ""), 2)).count();
         assert!(noticed > 40_000, "{noticed}");
     }
 }

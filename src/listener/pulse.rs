@@ -171,6 +171,11 @@ impl Turn {
 }
 
 impl Busy {
+    /// Whether a body came with the head, as a whole: HTTP has it, and takes it in next.
+    pub fn has_body(&self) -> bool {
+        self.0.turn.get() == Turn::Next && self.0.plain.get().is_some_and(|body| !body.is_done())
+    }
+
     /// Whether HTTP has taken much memory to read the request, which it keeps for as long as the connection lives.
     pub fn is_large(&self) -> bool {
         self.0.given.get() > LARGE
@@ -245,6 +250,21 @@ mod tests {
             assert_eq!((woken.0.swap(0, Ordering::Relaxed), given(&pulse, &[PLAIN])), (0, 0), "it is on its way");
             drop(busy);
             assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        }
+    }
+
+    #[test]
+    fn a_request_waits_for_http_to_take_in_its_body_only_where_http_has_all_of_it() {
+        let bare = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (parts, body, is_here) in [
+            (&[PLAIN, b"hello"][..], Body::Bytes(5), true),
+            (&[PLAIN, b"hell"], Body::Bytes(5), false),
+            (&[bare], Body::Bytes(0), false),
+            (&[CHUNKED, b"0\r\n\r\n"], Body::Chunks(Chunks::First), false),
+        ] {
+            let pulse = pulse();
+            given(&pulse, parts);
+            assert_eq!(pulse.clone().begin(false, body).unwrap().has_body(), is_here, "{parts:?}");
         }
     }
 
