@@ -85,6 +85,9 @@ pub trait DiskFile: Send + Sync {
     /// All of the file is on disk (`fsync`).
     fn sync_all(&self) -> io::Result<()>;
 
+    /// So many bytes are read there next: the disk may begin.
+    fn will_need(&self, _offset: u64, _bytes: usize) {}
+
     /// Fills `buffer` or fails.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
@@ -117,7 +120,10 @@ impl Disk for System {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::open(path)?))
+        let file = File::open(path)?;
+        // What is read ahead is for us to say: of its own accord the kernel may read 8 MiB, for which syncs of events wait.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::Random);
+        Ok(Box::new(file))
     }
 
     fn open_to_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -189,6 +195,11 @@ impl DiskFile for File {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         FileExt::read_at(self, buffer, offset)
+    }
+
+    fn will_need(&self, offset: u64, bytes: usize) {
+        // Where it is not known as advice, reading waits a little longer.
+        let _ = rustix::fs::fadvise(self, offset, std::num::NonZeroU64::new(bytes as u64), Advice::WillNeed);
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::disk::DiskFile;
 use super::format::{FRAME_BYTES, Frame};
 
-/// Least bytes read from a file at once.
-const CHUNK: usize = 1 << 20;
+/// Least bytes read from a file at once, while the disk reads as many ahead: a sync of events waits for both.
+const CHUNK: usize = 256 << 10;
 
 /// What stands at a place of a segment.
 #[derive(Debug)]
@@ -147,6 +147,9 @@ impl Scan {
                     // Else what is needed lies before the place that cannot be read.
                     end?;
                 }
+                if read < left {
+                    self.file.will_need(place + read as u64, CHUNK.min(left - read));
+                }
                 buffer.truncate(read);
                 self.chunk = buffer.into();
                 self.chunk_offset = place;
@@ -185,6 +188,8 @@ fn fill(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> (usize, io::Resu
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::super::Key;
     use super::super::format::Kind;
     use super::*;
@@ -207,9 +212,12 @@ mod tests {
     }
 
     /// A disk on which `bad` and what follows cannot be read.
+    #[derive(Default)]
     struct Bad {
         bytes: Vec<u8>,
         bad: u64,
+        /// What it is told that is read next.
+        next: Arc<Mutex<Vec<(u64, usize)>>>,
     }
 
     impl DiskFile for Bad {
@@ -231,6 +239,10 @@ mod tests {
             Ok(read)
         }
 
+        fn will_need(&self, offset: u64, bytes: usize) {
+            self.next.lock().unwrap().push((offset, bytes));
+        }
+
         fn write_all_at(&self, _: &[u8], _: u64) -> io::Result<()> {
             unreachable!("only read")
         }
@@ -249,7 +261,7 @@ mod tests {
         let bytes = frames(&[b"aaaa", b"bbbb", b"cccc", b"dddd"]);
         for bad in [112, 113, 152, 163] {
             let end = bytes.len() as u64;
-            let mut scan = Scan::new(Box::new(Bad { bytes: bytes.clone(), bad }), 5, 0, end);
+            let mut scan = Scan::new(Box::new(Bad { bytes: bytes.clone(), bad, ..Bad::default() }), 5, 0, end);
             for sequence in [1, 2] {
                 let step = scan.next().unwrap();
                 assert!(matches!(step, Some(Step::Frame(frame, ..)) if frame.sequence == sequence), "{bad}: {step:?}");
@@ -275,7 +287,20 @@ mod tests {
     #[test]
     fn frames_come_in_order_across_reads() {
         let big = vec![7; CHUNK + 100];
-        assert_eq!(walk(&frames(&[b"a", &big, b"", b"bcd"])), ["1:1", "2:1048676", "3:0", "4:3"]);
+        assert_eq!(walk(&frames(&[b"a", &big, b"", b"bcd"])), ["1:1", "2:262244", "3:0", "4:3"]);
+    }
+
+    #[test]
+    fn the_disk_is_told_what_is_read_next_and_no_more_than_a_sync_can_wait_for() {
+        let bytes = frames(&[&vec![7; CHUNK / 4][..]; 9]);
+        let (end, next) = (bytes.len() as u64, Arc::default());
+        let file = Bad { bytes, bad: end, next: Arc::clone(&next) };
+        let mut scan = Scan::new(Box::new(file), 5, 0, end);
+        while scan.next().unwrap().is_some() {}
+        let next = next.lock().unwrap();
+        assert_eq!(next[0], (CHUNK as u64, CHUNK));
+        assert!(next.len() >= 2 && next.iter().all(|&(at, bytes)| bytes <= CHUNK && at + bytes as u64 <= end));
+        assert_eq!(next.last().map(|&(at, bytes)| at + bytes as u64), Some(end));
     }
 
     #[test]
