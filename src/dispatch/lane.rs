@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
+use intake::Feed;
+
 use super::again::Again;
 use super::figures::Figures;
 use super::replay::Replays;
@@ -17,7 +19,7 @@ use super::{DeadLetters, Ending, Options, cursor_name};
 use crate::backend::{Backend, Failure, Limits, Outcome, Reason, Session};
 use crate::event::Stored;
 use crate::event::route::Routes;
-use crate::journal::{Cursor, Journal, Reader};
+use crate::journal::{Cursor, Journal};
 
 /// How much longer than its own limit a backend is given before the lane gives the session up.
 pub(super) const SLACK: Duration = Duration::from_secs(2);
@@ -32,7 +34,8 @@ pub struct Lane {
     backend: Arc<dyn Backend>,
     limits: Limits,
     journal: Journal,
-    reader: Option<Reader>,
+    /// `None` while a batch is read.
+    feed: Option<Feed>,
     routes: Arc<ArcSwap<Routes>>,
     dead: DeadLetters,
     again: Again,
@@ -68,7 +71,7 @@ impl Lane {
         Self {
             limits,
             again: Again::new(status.name.clone(), replays.clone(), options.journal.clone(), limits),
-            reader: Some(options.journal.reader(cursor.decided)),
+            feed: Some(Feed::Here(options.journal.reader(cursor.decided))),
             journal: options.journal.clone(),
             routes: options.routes.clone(),
             dead: options.dead.clone(),
@@ -198,9 +201,8 @@ impl Lane {
         self.pending.clear();
         self.upto = after;
         self.status.moved(after, 0);
-        if let Some(reader) = &mut self.reader {
-            reader.seek(after);
-        }
+        // What is being read ahead is of another place.
+        self.feed = Some(Feed::Here(self.journal.reader(after)));
     }
 
     async fn unpaused(&mut self) -> bool {

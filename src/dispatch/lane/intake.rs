@@ -1,16 +1,46 @@
 //! How a lane comes by its events.
 
+use std::io;
 use std::time::Duration;
+
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Lane;
 use crate::backend::{Failure, Limits, Reason};
 use crate::dispatch::retry;
+use crate::event::Stored;
 use crate::journal::Reader;
 
 /// Events in a batch from which on the next one is given time to grow.
 const BUSY: usize = 32;
 /// That time, at least; timers may take twice as long.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// Where the next events come from.
+pub(super) enum Feed {
+    /// They are read when they are wanted.
+    Here(Reader),
+    /// They are on disk, and are read while those before them are published.
+    Ahead(JoinHandle<Batch>),
+}
+
+/// What was read.
+pub(super) struct Batch {
+    reader: Reader,
+    events: io::Result<Vec<Stored>>,
+    /// Whether the disk was asked.
+    is_of_disk: bool,
+}
+
+impl Batch {
+    /// Reads one. May block.
+    fn read(mut reader: Reader, limits: Limits) -> Self {
+        let in_memory = reader.read_memory(limits.events, limits.bytes);
+        let is_of_disk = in_memory.is_none();
+        let events = in_memory.map_or_else(|| reader.read(limits.events, limits.bytes), Ok);
+        Self { reader, events, is_of_disk }
+    }
+}
 
 /// Whether a batch of `events` events with `bytes` of bodies tells that the next one grows if it is given time.
 pub(super) fn grows(events: usize, bytes: usize, limits: Limits) -> bool {
@@ -19,7 +49,12 @@ pub(super) fn grows(events: usize, bytes: usize, limits: Limits) -> bool {
 
 impl Lane {
     pub(super) fn is_behind(&self) -> bool {
-        !self.pending.is_empty() || self.reader.as_ref().is_some_and(Reader::is_behind)
+        let is_behind = match &self.feed {
+            Some(Feed::Here(reader)) => reader.is_behind(),
+            Some(Feed::Ahead(_)) => true,
+            None => false,
+        };
+        is_behind || !self.pending.is_empty()
     }
 
     /// Loads the next events before a broker is reached, so that their age can be told.
@@ -39,7 +74,7 @@ impl Lane {
             }
             self.status.waits(None);
             self.save();
-            let Some(reader) = &mut self.reader else { return false };
+            let Some(Feed::Here(reader)) = &mut self.feed else { return false };
             tokio::select! {
                 biased;
                 alive = reader.wait() => if !alive { return false },
@@ -66,30 +101,28 @@ impl Lane {
 
     /// Reads one batch when nothing is pending; what is not routed here counts as decided.
     pub(super) async fn read(&mut self) {
-        let Some(mut reader) = self.reader.take() else { return };
-        let (events, bytes) = (self.limits.events, self.limits.bytes);
-        let batch = match reader.read_memory(events, bytes) {
-            Some(batch) => Ok(batch),
-            None => {
-                let read = tokio::task::spawn_blocking(move || {
-                    let batch = reader.read(events, bytes);
-                    (reader, batch)
-                });
-                match read.await {
-                    Ok((returned, batch)) => {
-                        reader = returned;
-                        batch
-                    }
-                    Err(error) => {
-                        reader = self.journal.reader(self.upto);
-                        Err(std::io::Error::other(error))
-                    }
-                }
-            }
+        let limits = self.limits;
+        let read = match self.feed.take() {
+            None => return,
+            Some(Feed::Ahead(reading)) => reading.await,
+            Some(Feed::Here(mut reader)) => match reader.read_memory(limits.events, limits.bytes) {
+                Some(events) => Ok(Batch { reader, events: Ok(events), is_of_disk: false }),
+                None => spawn_blocking(move || Batch::read(reader, limits)).await,
+            },
         };
-        match batch {
+        let Batch { reader, events, is_of_disk } = read.unwrap_or_else(|error| Batch {
+            reader: self.journal.reader(self.upto),
+            events: Err(io::Error::other(error)),
+            is_of_disk: true,
+        });
+        match events {
             Ok(mut batch) => {
                 self.upto = reader.position();
+                self.feed = Some(if is_of_disk && reader.is_behind() {
+                    Feed::Ahead(spawn_blocking(move || Batch::read(reader, limits)))
+                } else {
+                    Feed::Here(reader)
+                });
                 let (routes, name) = (self.routes.load(), &self.status.name);
                 batch.retain(|stored| {
                     let event = &stored.envelope;
@@ -103,6 +136,7 @@ impl Lane {
                 }
             }
             Err(error) => {
+                self.feed = Some(Feed::Here(reader));
                 // Passed over, it would be lost: a disk that comes back has it still.
                 let failure = Failure::new(Reason::Refused, format!("cannot read the journal: {error}"));
                 tracing::error!("backend {}: {}", self.status.name, failure.detail);
@@ -110,7 +144,6 @@ impl Lane {
                 tokio::time::sleep(retry::delay(u32::MAX, Reason::Refused, 0)).await;
             }
         }
-        self.reader = Some(reader);
     }
 }
 
@@ -169,6 +202,33 @@ mod tests {
             lane.moved();
         };
         assert!(is_saved_after(&keeps_none), "only the journal knows");
+        options.journal.close();
+    }
+
+    #[tokio::test]
+    async fn on_disk_the_next_batch_is_read_ahead_and_a_lane_that_begins_elsewhere_has_none_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, options) = idle(dir.path(), Memory::default(), &Ending::default());
+        for _ in 0..9 {
+            tests::append(&options.journal, "s.t", 1).await;
+        }
+        options.journal.close();
+        let (mut lane, options) = idle(dir.path(), Memory::default(), &Ending::default());
+        lane.limits.events = 2;
+        let mut seen = Vec::new();
+        while lane.is_behind() {
+            lane.read().await;
+            seen.extend(lane.pending.drain(..).map(|stored| stored.sequence));
+            assert_eq!((seen.last(), matches!(lane.feed, Some(Feed::Ahead(_)))), (Some(&lane.upto), lane.upto < 9));
+            if lane.upto == 6 && seen.len() == 6 {
+                lane.restart_from(3);
+                seen.truncate(3);
+            }
+        }
+        assert_eq!(seen, (1..=9).collect::<Vec<u64>>());
+        tests::append(&options.journal, "s.t", 1).await;
+        lane.read().await;
+        assert_eq!(lane.pending.len(), 1, "from memory again");
         options.journal.close();
     }
 
