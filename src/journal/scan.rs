@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::disk::DiskFile;
 use super::format::{FRAME_BYTES, Frame};
 
-/// Least bytes read from a file at once, while the disk reads as many ahead: a sync of events waits for both.
+/// Bytes read from a file at once, or one larger event, while the disk reads as many ahead: a sync of events waits for both.
 const CHUNK: usize = 256 << 10;
 
 /// What stands at a place of a segment.
