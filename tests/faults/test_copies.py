@@ -76,6 +76,8 @@ def test_an_id_that_is_not_signed_does_not_hide_another_body(bridges, senders, o
     other = senders.make("code", json.dumps({"ref": "refs/heads/other"}).encode(), id=first.id)
     for one, status in [(first, "accepted"), (other, "accepted"), (first, "duplicate"), (other, "duplicate")]:
         assert bridge.post(one.path, one.headers, one.body).json() == {"status": status, "id": first.id}
+    # Of these only the second is an id that came again with another body; the others are redeliveries.
+    assert bridge.metric("hookferry_id_conflicts_total", source="code") == 1
     bridge.kill()
     bridge.start()
     for one in (first, other):
@@ -92,6 +94,9 @@ def test_an_id_that_is_signed_is_one_event_whatever_else_changes(bridges, sender
     bodies = [json.dumps({"id": event, "object": "event", "type": "invoice.paid", "created": n}).encode() for n in (1, 2)]
     answers = [bridge.post(one.path, one.headers, one.body) for one in (senders.make("pay", b, id=event) for b in bodies)]
     assert [answer.json()["status"] for answer in answers] == ["accepted", "duplicate"]
+    again = senders.make("pay", bodies[1], id=event)
+    assert bridge.post(again.path, again.headers, again.body).json()["status"] == "duplicate"
+    assert bridge.metric("hookferry_id_conflicts_total", source="pay") == 1
 
 
 @pytest.mark.parametrize("kills", [3])
