@@ -176,6 +176,8 @@ pub struct Limits {
     pub timeout: std::time::Duration,
     /// Whether the broker keeps the cursor beside the data, so that a lane need not save its own first.
     pub keeps_cursor: bool,
+    /// Whether an event travels as [`Stored::write_json`] writes it, so that this can be made ahead.
+    pub sends_json: bool,
 }
 
 /// What became of one event.

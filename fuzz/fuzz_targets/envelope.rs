@@ -15,7 +15,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(Envelope::decode(again.into(), body).as_ref(), Ok(&envelope));
     let is_json = hookferry::event::json::is_json(&envelope.body);
     let mut out = Vec::new();
-    let stored = Stored { sequence: 1, time_ms: 0, envelope: Envelope { is_json, ..envelope } };
+    let stored = Stored { sequence: 1, time_ms: 0, envelope: Envelope { is_json, ..envelope }, json: None };
     stored.write_json_line(&mut out);
     // Numbers that no library holds (1e400) are JSON all the same, and stand as they were sent.
     assert!(hookferry::event::json::is_json(&out), "{}", String::from_utf8_lossy(&out));

@@ -69,7 +69,7 @@ impl Memory {
 impl Backend for Memory {
     fn limits(&self) -> Limits {
         let keeps_cursor = self.state().keeps_cursor;
-        Limits { events: 500, bytes: 8 << 20, timeout: Duration::from_secs(1), keeps_cursor }
+        Limits { events: 500, bytes: 8 << 20, timeout: Duration::from_secs(1), keeps_cursor, sends_json: false }
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Failure> {

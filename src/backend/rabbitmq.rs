@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 
 pub use settings::Settings;
 
-use super::{Backend, Context, Failure, Limits, Outcome, Reason, Session};
+use super::{Backend, Context, Failure, Format, Limits, Outcome, Reason, Session};
 use crate::event::Stored;
 use flight::{Fate, Flight, Return};
 
@@ -113,7 +113,13 @@ impl Backend for RabbitMq {
     fn limits(&self) -> Limits {
         // The headroom lets the session's own time-out come first.
         let timeout = self.settings.timeout + Duration::from_secs(1);
-        Limits { events: EVENTS, bytes: 8 << 20, timeout, keeps_cursor: false }
+        Limits {
+            events: EVENTS,
+            bytes: 8 << 20,
+            timeout,
+            keeps_cursor: false,
+            sends_json: self.settings.format == Format::Structured,
+        }
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Failure> {

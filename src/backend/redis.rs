@@ -24,7 +24,7 @@ use redis::{AsyncConnectionConfig, Client, Pipeline, Value};
 
 pub use settings::Settings;
 
-use super::{Backend, Context, Failure, Limits, Outcome, Reason, Session};
+use super::{Backend, Context, Failure, Format, Limits, Outcome, Reason, Session};
 use crate::event::Stored;
 use wire::{answer, failure, number, server_failure};
 
@@ -127,7 +127,13 @@ impl Backend for Redis {
     fn limits(&self) -> Limits {
         // The headroom lets the session's own time-out come first.
         let timeout = self.settings.timeout + Duration::from_secs(1);
-        Limits { events: 500, bytes: 8 << 20, timeout, keeps_cursor: true }
+        Limits {
+            events: 500,
+            bytes: 8 << 20,
+            timeout,
+            keeps_cursor: true,
+            sends_json: self.settings.format == Format::Structured,
+        }
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Failure> {

@@ -29,7 +29,7 @@ use futures_util::{StreamExt as _, stream};
 
 pub use settings::Settings;
 
-use super::{Backend, Context, Failure, Limits, Outcome, Reason, Session, template};
+use super::{Backend, Context, Failure, Format, Limits, Outcome, Reason, Session, template};
 use crate::event::Stored;
 use errors::Told;
 use ids::Dedup;
@@ -128,7 +128,13 @@ impl Backend for Sqs {
         let timeout = self.settings.timeout * 2 + Duration::from_secs(1);
         // Messages of one FIFO group go one by one, so a batch of them must be short.
         let events = if self.settings.fifo() { 50 } else { 200 };
-        Limits { events, bytes: 8 << 20, timeout, keeps_cursor: false }
+        Limits {
+            events,
+            bytes: 8 << 20,
+            timeout,
+            keeps_cursor: false,
+            sends_json: self.settings.format == Format::Structured,
+        }
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Failure> {

@@ -159,7 +159,7 @@ mod tests {
             partition_key: partition.map(Into::into),
             ..Envelope::default()
         };
-        Stored { sequence: 1, time_ms: 0, envelope }
+        Stored { sequence: 1, time_ms: 0, envelope, json: None }
     }
 
     #[track_caller]

@@ -59,6 +59,8 @@ pub struct Stored {
     pub time_ms: u64,
     /// The event.
     pub envelope: Envelope,
+    /// What [`Self::write_json`] gives, where that was made ahead of time. Whoever changes the rest takes it away.
+    pub json: Option<Bytes>,
 }
 
 /// The attributes of a record cannot be read.

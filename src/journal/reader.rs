@@ -193,7 +193,7 @@ fn wanted(after: u64, frame: &Frame, attributes: Bytes, body: Bytes) -> Option<S
     }
     // The checksum is right, so attributes that do not decode are of a release that made a mistake: nothing to deliver.
     let envelope = Envelope::decode(attributes, body).ok()?;
-    Some(Stored { sequence: frame.sequence, time_ms: frame.time_ms, envelope })
+    Some(Stored { sequence: frame.sequence, time_ms: frame.time_ms, envelope, json: None })
 }
 
 impl Shared {

@@ -61,7 +61,7 @@ pub fn events(frames: &Bytes, after: u64, out: &mut Vec<Stored>, mut full: impl 
         let attributes = frames.slice(start..start + frame.attributes);
         let body = frames.slice(start + frame.attributes..start + frame.length);
         if let Ok(envelope) = Envelope::decode(attributes, body) {
-            let stored = Stored { sequence: frame.sequence, time_ms: frame.time_ms, envelope };
+            let stored = Stored { sequence: frame.sequence, time_ms: frame.time_ms, envelope, json: None };
             if full(&stored) {
                 return true;
             }

@@ -68,7 +68,7 @@ pub fn event(sequence: u64, body: impl Into<Vec<u8>>) -> Stored {
         is_json: serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok(),
         body: body.into(),
     };
-    Stored { sequence, time_ms: 0, envelope }
+    Stored { sequence, time_ms: 0, envelope, json: None }
 }
 
 /// `count` small events from `first` on, with gaps in their sequences as a journal has them.

@@ -19,11 +19,14 @@ pub fn xadd(
 ) -> Result<Cmd, Failure> {
     let envelope = &stored.envelope;
     let data: &[u8] = match settings.format {
-        Format::Structured => {
-            json.clear();
-            stored.write_json(json);
-            json
-        }
+        Format::Structured => match &stored.json {
+            Some(json) => json,
+            None => {
+                json.clear();
+                stored.write_json(json);
+                json
+            }
+        },
         Format::Binary => &envelope.body,
     };
     if data.len() > max_bulk {

@@ -67,7 +67,7 @@ fn structured(stored: &Stored) -> (String, Vec<(&'static str, String)>) {
     stored.write_json(&mut json);
     let json = String::from_utf8(json).unwrap_or_else(|_| {
         // A body that claims to be JSON and is not even UTF-8 travels as base64.
-        let mut stored = stored.clone();
+        let mut stored = Stored { json: None, ..stored.clone() };
         stored.envelope.is_json = false;
         let mut json = Vec::new();
         stored.write_json(&mut json);
@@ -147,7 +147,7 @@ mod tests {
             body: body.into(),
             ..Envelope::default()
         };
-        Stored { sequence: 7, time_ms: 0, envelope }
+        Stored { sequence: 7, time_ms: 0, envelope, json: None }
     }
 
     #[test]
@@ -158,6 +158,19 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(value["data"]["a"], "\u{fffe}\u{ffff}\u{7f}é");
         assert_eq!(value["id"], "evt\u{1}1");
+    }
+
+    #[test]
+    fn json_that_is_no_text_travels_as_base64_whether_it_was_made_ahead_or_not() {
+        let mut stored = stored(b"\"\xff\"", true);
+        for _ in 0..2 {
+            let (text, _, _) = build(&stored, Format::Structured);
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((&value["data_base64"], value.get("data")), (&"Iv8i".into(), None));
+            let mut json = Vec::new();
+            stored.write_json(&mut json);
+            stored.json = Some(json.into());
+        }
     }
 
     #[test]

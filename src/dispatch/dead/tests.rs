@@ -6,7 +6,7 @@ use crate::telemetry::Metrics;
 fn stored(sequence: u64) -> Stored {
     let envelope = Envelope { id: "e".into(), is_json: true, body: "{\"a\": 1.0}\n".into(), ..Envelope::default() };
     let envelope = Envelope { digest_at_receipt: Some(envelope.body_sha256()), ..envelope };
-    Stored { sequence, time_ms: 0, envelope }
+    Stored { sequence, time_ms: 0, envelope, json: None }
 }
 
 fn id(text: &str) -> Id {

@@ -1,20 +1,26 @@
 //! How a lane comes by its events.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Lane;
 use crate::backend::{Failure, Limits, Reason};
 use crate::dispatch::retry;
-use crate::event::Stored;
+use crate::event::route::Routes;
+use crate::event::{BackendName, Stored};
 use crate::journal::Reader;
 
 /// Events in a batch from which on the next one is given time to grow.
 const BUSY: usize = 32;
 /// That time, at least; timers may take twice as long.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// Bytes of JSON that are made ahead for a batch, about.
+const JSON_AHEAD: usize = 2 << 20;
 
 /// Where the next events come from.
 pub(super) enum Feed {
@@ -32,13 +38,48 @@ pub(super) struct Batch {
     is_of_disk: bool,
 }
 
-impl Batch {
-    /// Reads one. May block.
-    fn read(mut reader: Reader, limits: Limits) -> Self {
-        let in_memory = reader.read_memory(limits.events, limits.bytes);
+/// What is read, and for whom.
+struct Wanted {
+    limits: Limits,
+    routes: Arc<Routes>,
+    name: BackendName,
+}
+
+impl Wanted {
+    fn goes(&self, stored: &Stored) -> bool {
+        let event = &stored.envelope;
+        event.set_aside.is_none() && self.routes.sends(&self.name, &event.source, &event.provider, &event.kind)
+    }
+
+    /// Reads a batch. May block.
+    fn read(&self, mut reader: Reader) -> Batch {
+        let Limits { events, bytes, sends_json, .. } = self.limits;
+        let in_memory = reader.read_memory(events, bytes);
         let is_of_disk = in_memory.is_none();
-        let events = in_memory.map_or_else(|| reader.read(limits.events, limits.bytes), Ok);
-        Self { reader, events, is_of_disk }
+        let mut events = in_memory.map_or_else(|| reader.read(events, bytes), Ok);
+        if let Ok(events) = &mut events
+            && is_of_disk
+            && sends_json
+        {
+            self.make_json(events);
+        }
+        Batch { reader, events, is_of_disk }
+    }
+
+    /// Makes what the backend sends: while the broker works on the batch before, this costs no time.
+    fn make_json(&self, events: &mut [Stored]) {
+        let (mut json, mut ends) = (Vec::new(), Vec::with_capacity(events.len()));
+        for stored in &*events {
+            if self.goes(stored) && json.len() < JSON_AHEAD {
+                stored.write_json(&mut json);
+            }
+            ends.push(json.len());
+        }
+        let (json, mut start) = (Bytes::from(json), 0);
+        for (stored, end) in events.iter_mut().zip(ends) {
+            stored.json = (start < end).then(|| json.slice(start..end));
+            start = end;
+        }
     }
 }
 
@@ -99,6 +140,11 @@ impl Lane {
         }
     }
 
+    /// What is read now.
+    fn wanted(&self) -> Wanted {
+        Wanted { limits: self.limits, routes: self.routes.load_full(), name: self.status.name.clone() }
+    }
+
     /// Reads one batch when nothing is pending; what is not routed here counts as decided.
     pub(super) async fn read(&mut self) {
         let limits = self.limits;
@@ -107,7 +153,10 @@ impl Lane {
             Some(Feed::Ahead(reading)) => reading.await,
             Some(Feed::Here(mut reader)) => match reader.read_memory(limits.events, limits.bytes) {
                 Some(events) => Ok(Batch { reader, events: Ok(events), is_of_disk: false }),
-                None => spawn_blocking(move || Batch::read(reader, limits)).await,
+                None => {
+                    let wanted = self.wanted();
+                    spawn_blocking(move || wanted.read(reader)).await
+                }
             },
         };
         let Batch { reader, events, is_of_disk } = read.unwrap_or_else(|error| Batch {
@@ -118,17 +167,14 @@ impl Lane {
         match events {
             Ok(mut batch) => {
                 self.upto = reader.position();
+                let wanted = self.wanted();
+                batch.retain(|stored| wanted.goes(stored));
+                self.pending = batch;
                 self.feed = Some(if is_of_disk && reader.is_behind() {
-                    Feed::Ahead(spawn_blocking(move || Batch::read(reader, limits)))
+                    Feed::Ahead(spawn_blocking(move || wanted.read(reader)))
                 } else {
                     Feed::Here(reader)
                 });
-                let (routes, name) = (self.routes.load(), &self.status.name);
-                batch.retain(|stored| {
-                    let event = &stored.envelope;
-                    event.set_aside.is_none() && routes.sends(name, &event.source, &event.provider, &event.kind)
-                });
-                self.pending = batch;
                 self.status.waits(self.pending.first());
                 if self.pending.is_empty() {
                     self.cursor.decided = self.upto;
@@ -162,7 +208,8 @@ mod tests {
 
     #[test]
     fn batches_of_many_small_events_grow() {
-        let limits = Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true };
+        let limits =
+            Limits { events: 100, bytes: 8000, timeout: Duration::ZERO, keeps_cursor: true, sends_json: false };
         assert!(grows(BUSY, 3999, limits));
         assert!(!grows(BUSY - 1, 1, limits) && !grows(BUSY, 4000, limits));
     }
@@ -202,6 +249,40 @@ mod tests {
             lane.moved();
         };
         assert!(is_saved_after(&keeps_none), "only the journal knows");
+        options.journal.close();
+    }
+
+    #[tokio::test]
+    async fn what_a_backend_sends_is_made_ahead_where_events_are_read_from_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, options) = idle(dir.path(), Memory::default(), &Ending::default());
+        for _ in 0..4 {
+            tests::append(&options.journal, "s.t", 1).await;
+        }
+        options.journal.close();
+        let (mut lane, options) = idle(dir.path(), Memory::default(), &Ending::default());
+        lane.limits.events = 2;
+        for sends_json in [true, false] {
+            lane.limits.sends_json = sends_json;
+            lane.restart_from(0);
+            for _ in 0..2 {
+                lane.read().await;
+                assert_eq!(lane.pending.len(), 2);
+                for stored in lane.pending.drain(..) {
+                    let mut json = Vec::new();
+                    Stored { json: None, ..stored.clone() }.write_json(&mut json);
+                    assert_eq!(stored.json.as_deref(), sends_json.then_some(&json[..]), "{}", stored.sequence);
+                }
+            }
+        }
+        lane.limits.sends_json = true;
+        let nowhere = Routes::new(Vec::new(), Vec::new(), Vec::new());
+        let wanted = Wanted { routes: nowhere.into(), ..lane.wanted() };
+        let batch = wanted.read(options.journal.reader(0));
+        assert!(batch.events.unwrap().iter().all(|stored| stored.json.is_none()), "what goes elsewhere is not made");
+        tests::append(&options.journal, "s.t", 1).await;
+        lane.read().await;
+        assert!(lane.pending[0].json.is_none(), "from memory");
         options.journal.close();
     }
 

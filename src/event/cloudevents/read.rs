@@ -85,7 +85,7 @@ impl Stored {
             body,
         };
         let sequence = form.sequence.parse().map_err(|_| wrong("`sequence` is not a position"))?;
-        Ok(Self { sequence, time_ms: 0, envelope })
+        Ok(Self { sequence, time_ms: 0, envelope, json: None })
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
             body: Bytes::copy_from_slice(body),
             ..Envelope::default()
         };
-        let stored = Stored { sequence: 9, time_ms: 0, envelope };
+        let stored = Stored { sequence: 9, time_ms: 0, envelope, json: None };
         let mut json = Vec::new();
         stored.write_json(&mut json);
         assert_eq!(Stored::read_json(std::str::from_utf8(&json).unwrap()).unwrap(), stored);
