@@ -66,7 +66,7 @@ impl Wanted {
         Batch { reader, events, is_of_disk }
     }
 
-    /// Makes what the backend sends: while the broker works on the batch before, this costs no time.
+    /// Makes what the backend sends, while the broker works on the batch before.
     fn make_json(&self, events: &mut [Stored]) {
         let (mut json, mut ends) = (Vec::new(), Vec::with_capacity(events.len()));
         for stored in &*events {
